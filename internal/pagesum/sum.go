@@ -1,0 +1,32 @@
+package pagesum
+
+import (
+	"fmt"
+
+	"github.com/zeebo/xxh3"
+)
+
+// Sum is the checksum of one page, or the XOR of the checksums of many. As the
+// sum of a page, 0 means "no such page".
+type Sum uint64
+
+// Of returns the sum of a page: XXH3-64 of its content, seeded with its number,
+// so that two pages that change places change the checksum of the database. It
+// is never 0; the one hash value in 2^64 that is 0 becomes 1.
+func Of(page uint32, data []byte) Sum {
+	if h := xxh3.HashSeed(data, uint64(page)); h != 0 {
+		return Sum(h)
+	}
+	return 1
+}
+
+// String is the sum in 16 hex digits.
+func (s Sum) String() string { return fmt.Sprintf("%016x", uint64(s)) }
+
+// pendingByte is the offset that SQLite locks instead of storing anything there.
+const pendingByte = 1 << 30
+
+// LockPage returns the number of the page that holds the byte at 1 GiB. SQLite
+// locks that byte and never stores the page, so it is no part of any database:
+// its entry in a Table stays 0. pageSize is in bytes and not 0.
+func LockPage(pageSize int) uint32 { return uint32(pendingByte/pageSize) + 1 }
