@@ -19,7 +19,9 @@ type Frame struct {
 }
 
 // Reader reads the valid frames of one generation of a log. It is not safe for
-// concurrent use. It holds up to 256 KiB.
+// concurrent use. It holds up to 256 KiB and reads that far ahead, so a frame may
+// be as old as a call of Next long before it: who comes back later to a log that
+// is being written takes a new Reader.
 type Reader struct {
 	r     io.ReaderAt
 	h     Header
