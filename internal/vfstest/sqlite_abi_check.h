@@ -1,0 +1,92 @@
+/*
+** Assertions on SQLite's C interface.  This file declares nothing itself: it is
+** included behind our own declarations by sqlite_abi.h, and behind the real
+** sqlite3.h by TestABI, so the two cannot drift apart unnoticed.
+**
+** Offsets count pointers: the first member of each table is an int that is
+** padded to the size of a pointer, and of sqlite3_vfs the first three ints
+** take two pointers on 64-bit and three on 32-bit machines.
+*/
+#ifndef SEAWAL_VFSTEST_SQLITE_ABI_CHECK_H
+#define SEAWAL_VFSTEST_SQLITE_ABI_CHECK_H
+
+#include <stddef.h>
+
+#define ABI_PTR           sizeof(void*)
+#define ABI_METHOD(X,N) \
+  _Static_assert(offsetof(sqlite3_io_methods,X)==(N)*ABI_PTR, #X)
+#define ABI_VFS(X,N) \
+  _Static_assert(offsetof(sqlite3_vfs,X)==((N)+(ABI_PTR==8 ? 2 : 3))*ABI_PTR,#X)
+#define ABI_VALUE(X,V)    _Static_assert((X)==(V), #X)
+
+_Static_assert(sizeof(sqlite3_int64)==8, "sqlite3_int64");
+_Static_assert(sizeof(struct sqlite3_file)==ABI_PTR, "sqlite3_file");
+_Static_assert(sizeof(struct sqlite3_io_methods)==19*ABI_PTR, "io_methods");
+
+ABI_METHOD(iVersion, 0);
+ABI_METHOD(xClose, 1);
+ABI_METHOD(xRead, 2);
+ABI_METHOD(xWrite, 3);
+ABI_METHOD(xTruncate, 4);
+ABI_METHOD(xSync, 5);
+ABI_METHOD(xFileSize, 6);
+ABI_METHOD(xLock, 7);
+ABI_METHOD(xUnlock, 8);
+ABI_METHOD(xCheckReservedLock, 9);
+ABI_METHOD(xFileControl, 10);
+ABI_METHOD(xSectorSize, 11);
+ABI_METHOD(xDeviceCharacteristics, 12);
+ABI_METHOD(xShmMap, 13);
+ABI_METHOD(xShmLock, 14);
+ABI_METHOD(xShmBarrier, 15);
+ABI_METHOD(xShmUnmap, 16);
+ABI_METHOD(xFetch, 17);
+ABI_METHOD(xUnfetch, 18);
+
+_Static_assert(offsetof(sqlite3_vfs,iVersion)==0, "iVersion");
+_Static_assert(offsetof(sqlite3_vfs,szOsFile)==4, "szOsFile");
+_Static_assert(offsetof(sqlite3_vfs,mxPathname)==8, "mxPathname");
+ABI_VFS(pNext, 0);
+ABI_VFS(zName, 1);
+ABI_VFS(pAppData, 2);
+ABI_VFS(xOpen, 3);
+ABI_VFS(xDelete, 4);
+ABI_VFS(xAccess, 5);
+ABI_VFS(xFullPathname, 6);
+ABI_VFS(xDlOpen, 7);
+ABI_VFS(xDlError, 8);
+ABI_VFS(xDlSym, 9);
+ABI_VFS(xDlClose, 10);
+ABI_VFS(xRandomness, 11);
+ABI_VFS(xSleep, 12);
+ABI_VFS(xCurrentTime, 13);
+ABI_VFS(xGetLastError, 14);
+ABI_VFS(xCurrentTimeInt64, 15);
+ABI_VFS(xSetSystemCall, 16);
+ABI_VFS(xGetSystemCall, 17);
+ABI_VFS(xNextSystemCall, 18);
+
+ABI_VALUE(SQLITE_OK, 0);
+ABI_VALUE(SQLITE_ERROR, 1);
+ABI_VALUE(SQLITE_BUSY, 5);
+ABI_VALUE(SQLITE_NOMEM, 7);
+ABI_VALUE(SQLITE_IOERR, 10);
+ABI_VALUE(SQLITE_NOTFOUND, 12);
+ABI_VALUE(SQLITE_MISUSE, 21);
+ABI_VALUE(SQLITE_OPEN_MAIN_DB, 0x100);
+ABI_VALUE(SQLITE_OPEN_TEMP_DB, 0x200);
+ABI_VALUE(SQLITE_OPEN_TRANSIENT_DB, 0x400);
+ABI_VALUE(SQLITE_OPEN_MAIN_JOURNAL, 0x800);
+ABI_VALUE(SQLITE_OPEN_TEMP_JOURNAL, 0x1000);
+ABI_VALUE(SQLITE_OPEN_SUBJOURNAL, 0x2000);
+ABI_VALUE(SQLITE_OPEN_SUPER_JOURNAL, 0x4000);
+ABI_VALUE(SQLITE_OPEN_WAL, 0x80000);
+ABI_VALUE(SQLITE_SHM_UNLOCK, 1);
+ABI_VALUE(SQLITE_SHM_LOCK, 2);
+ABI_VALUE(SQLITE_SHM_SHARED, 4);
+ABI_VALUE(SQLITE_SHM_EXCLUSIVE, 8);
+ABI_VALUE(SQLITE_MUTEX_FAST, 0);
+ABI_VALUE(SQLITE_FCNTL_PERSIST_WAL, 10);
+ABI_VALUE(SQLITE_FCNTL_POWERSAFE_OVERWRITE, 13);
+
+#endif /* SEAWAL_VFSTEST_SQLITE_ABI_CHECK_H */
