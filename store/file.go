@@ -341,7 +341,7 @@ func (s *fileStore) read(ctx context.Context, name string, off, n int64) (io.Rea
 		err = ErrNotExist
 	}
 	if err == nil {
-		_, err = f.Seek(off, io.SeekStart)
+		_, err = f.Seek(min(off, fi.Size()), io.SeekStart) // file systems refuse offsets that no file of theirs can have
 	}
 	if err != nil {
 		f.Close()
