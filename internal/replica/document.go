@@ -1,0 +1,103 @@
+package replica
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"seawal/store"
+)
+
+// Format is the format version of the documents that this package writes, and the
+// only one that it reads.
+const Format = 1
+
+// maxDocument is more than any document of ours needs, in bytes; it bounds what
+// is read of an object that is something else.
+const maxDocument = 64 << 10
+
+// CorruptError says that a document is not what a writer wrote.
+type CorruptError struct {
+	Object string // name in the store
+	Err    error  // what is wrong
+}
+
+func (e *CorruptError) Error() string { return fmt.Sprintf("%s is corrupt: %v", e.Object, e.Err) }
+func (e *CorruptError) Unwrap() error { return e.Err }
+
+// VersionError says that a document has a format that this program does not know.
+type VersionError struct {
+	Object string // name in the store
+	Format int    // its format version
+}
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("%s was written by a newer seawal: it has format version %d, this one reads up to %d", e.Object, e.Format, Format)
+}
+
+// readDocument reads the JSON object called name into v.
+func readDocument(ctx context.Context, s store.Store, name string, v any) error {
+	b, err := readAll(ctx, s, name)
+	if err != nil {
+		return err
+	}
+	var head struct {
+		Format int `json:"format"`
+	}
+	if err := json.Unmarshal(b, &head); err != nil {
+		return &CorruptError{Object: name, Err: err}
+	}
+	if head.Format > Format {
+		return &VersionError{Object: name, Format: head.Format}
+	}
+	if head.Format != Format {
+		return &CorruptError{Object: name, Err: fmt.Errorf("format version is %d", head.Format)}
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return &CorruptError{Object: name, Err: err}
+	}
+	return nil
+}
+
+func readAll(ctx context.Context, s store.Store, name string) ([]byte, error) {
+	r, err := s.Read(ctx, name, 0, -1)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	defer r.Close()
+	b, err := io.ReadAll(io.LimitReader(r, maxDocument+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if len(b) > maxDocument {
+		return nil, &CorruptError{Object: name, Err: fmt.Errorf("more than %d bytes", maxDocument)}
+	}
+	return b, nil
+}
+
+// createDocument creates the JSON object called name from v. When the name is
+// taken by these very bytes, an earlier attempt of ours got through.
+func createDocument(ctx context.Context, s store.Store, name string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", name, err)
+	}
+	b = append(b, '\n')
+	err = s.Create(ctx, name, store.BytesBody(b))
+	if errors.Is(err, store.ErrExist) {
+		there, readErr := readAll(ctx, s, name)
+		if readErr != nil {
+			return fmt.Errorf("create %s: it exists, but whose is it: %w", name, readErr)
+		}
+		if bytes.Equal(there, b) {
+			return nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("create %s: %w", name, err)
+	}
+	return nil
+}

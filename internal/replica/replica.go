@@ -1,0 +1,54 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"seawal/internal/segment"
+	"seawal/store"
+)
+
+// Replica says which database a replica is of. It is replica.json.
+type Replica struct {
+	Format   int        `json:"format"` // of this document; 0 given to CreateReplica means Format
+	ID       segment.ID `json:"id"`     // random; every segment carries it
+	PageSize int        `json:"page_size"`
+	Created  time.Time  `json:"created"`
+	Name     string     `json:"name"` // base name of the database, for people
+}
+
+func (r Replica) validate() error {
+	if r.ID.IsZero() {
+		return errors.New("no id")
+	}
+	if n := r.PageSize; n < segment.MinPageSize || n > segment.MaxPageSize || n&(n-1) != 0 {
+		return fmt.Errorf("page size is %d", n)
+	}
+	return nil
+}
+
+// ReadReplica reads replica.json. The error wraps store.ErrNotExist when there is
+// no replica.
+func ReadReplica(ctx context.Context, s store.Store) (Replica, error) {
+	var r Replica
+	if err := readDocument(ctx, s, segment.ReplicaName, &r); err != nil {
+		return Replica{}, err
+	}
+	if err := r.validate(); err != nil {
+		return Replica{}, &CorruptError{Object: segment.ReplicaName, Err: err}
+	}
+	return r, nil
+}
+
+// CreateReplica creates replica.json. The error wraps store.ErrExist when there is
+// another replica. Calling it again with the same Replica succeeds, so that is what
+// to do when the outcome is unknown.
+func CreateReplica(ctx context.Context, s store.Store, r Replica) error {
+	r.Format, r.Created = Format, r.Created.UTC()
+	if err := r.validate(); err != nil {
+		return fmt.Errorf("create %s: %w", segment.ReplicaName, err)
+	}
+	return createDocument(ctx, s, segment.ReplicaName, r)
+}

@@ -1,0 +1,152 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"seawal/internal/segment"
+	"seawal/store"
+)
+
+// Timeline says where a timeline comes from. It is timeline.json.
+type Timeline struct {
+	Format   int        `json:"format"`    // of this document; 0 given to CreateTimeline means Format
+	Timeline uint32     `json:"timeline"`  // its number, from 1
+	Parent   uint32     `json:"parent"`    // smaller; 0 for a root
+	ParentTx uint64     `json:"parent_tx"` // last transaction that it shares with the parent; 0 for a root
+	Reason   string     `json:"reason"`    // for people
+	Writer   segment.ID `json:"writer"`    // process that opened it
+	Created  time.Time  `json:"created"`
+}
+
+func (t Timeline) validate() error {
+	switch {
+	case t.Timeline == 0:
+		return errors.New("timeline 0")
+	case t.Parent >= t.Timeline:
+		return fmt.Errorf("parent %d of timeline %d", t.Parent, t.Timeline)
+	case t.Parent == 0 && t.ParentTx != 0:
+		return fmt.Errorf("leaves no timeline at transaction %d", t.ParentTx)
+	case t.Writer.IsZero():
+		return errors.New("no writer")
+	}
+	return nil
+}
+
+// ReadTimeline reads a timeline's timeline.json. The error wraps store.ErrNotExist
+// when there is no such timeline.
+func ReadTimeline(ctx context.Context, s store.Store, timeline uint32) (Timeline, error) {
+	name := segment.TimelineName(timeline)
+	var t Timeline
+	if err := readDocument(ctx, s, name, &t); err != nil {
+		return Timeline{}, err
+	}
+	err := t.validate()
+	if err == nil && t.Timeline != timeline {
+		err = fmt.Errorf("says that it is of timeline %d", t.Timeline)
+	}
+	if err != nil {
+		return Timeline{}, &CorruptError{Object: name, Err: err}
+	}
+	return t, nil
+}
+
+// CreateTimeline opens a timeline. The error wraps store.ErrExist when another
+// writer was faster. Calling it again with the same Timeline succeeds, so that is
+// what to do when the outcome is unknown.
+func CreateTimeline(ctx context.Context, s store.Store, t Timeline) error {
+	t.Format, t.Created = Format, t.Created.UTC()
+	name := segment.TimelineName(t.Timeline)
+	if err := t.validate(); err != nil {
+		return fmt.Errorf("create %s: %w", name, err)
+	}
+	return createDocument(ctx, s, name, t)
+}
+
+// Timelines reads every timeline of the replica, ascending by number; none is no
+// error. It costs one read for each timeline and one more, and one list request,
+// plus one for each gap in the numbers.
+func Timelines(ctx context.Context, s store.Store) ([]Timeline, error) {
+	var all []Timeline
+	seen := false // a list has shown the timeline.json that is read next
+	for n := uint32(1); ; {
+		t, err := ReadTimeline(ctx, s, n)
+		if err == nil {
+			all = append(all, t)
+			if n == math.MaxUint32 {
+				return all, nil
+			}
+			n, seen = n+1, false
+			continue
+		}
+		if !errors.Is(err, store.ErrNotExist) {
+			return nil, err
+		}
+		next, name, err := nextTimeline(ctx, s, n)
+		if err != nil {
+			return nil, err
+		}
+		if next == 0 {
+			return all, nil
+		}
+		// It may have come between the read and the list, but only once.
+		if next == n && (seen || name != segment.TimelineName(n)) {
+			return nil, &CorruptError{Object: segment.TimelineName(n), Err: fmt.Errorf("it is missing, but there is %s", name)}
+		}
+		n, seen = next, true
+	}
+}
+
+// nextTimeline returns the smallest timeline, from n on, that has any object, and
+// the first object found there; 0 when there is none.
+func nextTimeline(ctx context.Context, s store.Store, n uint32) (timeline uint32, name string, err error) {
+	for o, err := range s.List(ctx, "", fmt.Sprintf("%08x", n)) {
+		if err != nil {
+			return 0, "", fmt.Errorf("list timelines: %w", err)
+		}
+		folder, _, isFolder := strings.Cut(o.Name, "/")
+		t, err := strconv.ParseUint(folder, 16, 32)
+		if isFolder && err == nil && folder == fmt.Sprintf("%08x", t) {
+			return uint32(t), o.Name, nil
+		}
+		if folder > "g" { // behind every hex number: replica.json, for one
+			break
+		}
+	}
+	return 0, "", nil
+}
+
+// Leg is a stretch of history on one timeline: its transactions behind After, up
+// to and including Last.
+type Leg struct {
+	Timeline uint32
+	After    uint64
+	Last     uint64
+}
+
+// Lineage returns the history of a position, oldest first: the timeline of pos up
+// to pos.Tx is the last leg, what its parent holds of it comes before, and the first
+// leg is of a root. A leg is empty (Last is not greater than After) when its
+// timeline was left before it had a transaction. One read for each leg; the error
+// wraps store.ErrNotExist when a timeline is missing.
+func Lineage(ctx context.Context, s store.Store, pos Pos) ([]Leg, error) {
+	var legs []Leg
+	for at := pos; ; {
+		t, err := ReadTimeline(ctx, s, at.Timeline)
+		if err != nil {
+			return nil, fmt.Errorf("follow the history of %v: %w", pos, err)
+		}
+		legs = append(legs, Leg{Timeline: at.Timeline, After: t.ParentTx, Last: at.Tx})
+		if t.Parent == 0 {
+			slices.Reverse(legs)
+			return legs, nil
+		}
+		at = Pos{Timeline: t.Parent, Tx: min(t.ParentTx, at.Tx)}
+	}
+}
