@@ -1,0 +1,239 @@
+package restore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"seawal/internal/replica"
+	"seawal/internal/segment"
+	"seawal/store"
+)
+
+// listBack is how many transactions before the snapshot the log is listed from:
+// the segment that holds the first transaction behind the snapshot may begin
+// before it. One page of a listing has 1,000 names, so no more than one request is spent on it.
+const listBack = 1000
+
+// branch is the part of a timeline that belongs to the history: its
+// transactions from+1 to to.
+type branch struct {
+	timeline uint32
+	from, to uint64
+}
+
+// object is a segment of the history.
+type object struct {
+	segment.Name
+	size int64  // bytes
+	end  uint64 // last transaction of it that belongs to the history: a parent's log may go on behind the fork
+}
+
+// history is what led to a state: the timeline asked for, its parents, and
+// their objects.
+type history struct {
+	replica   replica.Replica
+	timelines []replica.Timeline // all of the replica, ascending
+	branches  []branch           // root first
+	complete  bool               // all objects of all branches are listed, not only those near the target
+
+	snapshots []object // ascending by transaction
+	merged    []object // ascending by first transaction
+	logs      []object // ascending by first transaction
+}
+
+// openHistory finds out which timelines lead to the state that is asked for;
+// timeline 0 means the newest. It costs one LIST request (one more for each gap in the
+// timelines' numbers) and a read for each timeline.
+func openHistory(ctx context.Context, s store.Store, timeline uint32) (*history, error) {
+	r, err := replica.ReadReplica(ctx, s)
+	if errors.Is(err, store.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %w", ErrNoReplica, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	h := &history{replica: r}
+	if h.timelines, err = replica.Timelines(ctx, s); err != nil {
+		return nil, err
+	}
+	if len(h.timelines) == 0 {
+		return nil, &PointError{Want: "any point", Reason: "the replica has no timeline yet"}
+	}
+	last := h.timelines[len(h.timelines)-1].Timeline
+	if timeline == 0 {
+		timeline = last
+	}
+	if _, ok := h.find(timeline); !ok {
+		return nil, &PointError{
+			Want:   fmt.Sprintf("timeline %d", timeline),
+			Reason: fmt.Sprintf("there is no such timeline, the newest is %d", last),
+		}
+	}
+	return h, h.follow(timeline)
+}
+
+func (h *history) find(timeline uint32) (replica.Timeline, bool) {
+	i, ok := slices.BinarySearchFunc(h.timelines, timeline, func(t replica.Timeline, n uint32) int {
+		return cmp.Compare(t.Timeline, n)
+	})
+	if !ok {
+		return replica.Timeline{}, false
+	}
+	return h.timelines[i], true
+}
+
+// follow sets the branches: timeline and its parents, up to the root.
+func (h *history) follow(timeline uint32) error {
+	to := uint64(math.MaxUint64)
+	for n := timeline; n != 0; {
+		t, ok := h.find(n)
+		if !ok {
+			return &ObjectError{Object: segment.TimelineName(n), Err: fmt.Errorf("%w: timeline %d came from it", errMissing, timeline)}
+		}
+		h.branches = append(h.branches, branch{timeline: n, from: t.ParentTx, to: to})
+		to = min(to, t.ParentTx)
+		timeline, n = n, t.Parent // a parent's number is smaller
+	}
+	slices.Reverse(h.branches)
+	return nil
+}
+
+// timeline returns the timeline that was asked for.
+func (h *history) timeline() uint32 { return h.branches[len(h.branches)-1].timeline }
+
+// timelineOf returns the timeline that a transaction of the history is on.
+func (h *history) timelineOf(tx uint64) uint32 {
+	for _, b := range h.branches {
+		if tx <= b.to {
+			return b.timeline
+		}
+	}
+	return h.timeline()
+}
+
+// loadNear lists what is needed to reach limit from the newest snapshot of the
+// timeline: two LIST requests and what the log's length takes, or a third when the segment
+// that follows the snapshot is unusually long. Without such a snapshot it loads everything.
+func (h *history) loadNear(ctx context.Context, s store.Store, limit uint64) error {
+	timeline := h.timeline()
+	folder := timelineFolder(timeline)
+	// Behind "log/" come "merged/" and "snapshot/".
+	if err := h.list(ctx, s, folder, folder+"m", limit); err != nil {
+		return err
+	}
+	if len(h.snapshots) == 0 {
+		return h.loadAll(ctx, s)
+	}
+	base := h.snapshots[len(h.snapshots)-1].Last
+	after := ""
+	if base > listBack {
+		after = segment.LogName(timeline, base-listBack, 0)
+	}
+	if err := h.list(ctx, s, segment.LogPrefix(timeline), after, limit); err != nil {
+		return err
+	}
+	if after != "" && base < limit && len(h.logs) > 0 && h.logs[0].First > base+1 {
+		if err := h.list(ctx, s, segment.LogPrefix(timeline), "", h.logs[0].First-1); err != nil {
+			return err
+		}
+	}
+	h.sort()
+	return nil
+}
+
+// loadAll lists every object of the history: one LIST for each of two timelines,
+// or one over the whole replica when there are more.
+func (h *history) loadAll(ctx context.Context, s store.Store) error {
+	h.snapshots, h.merged, h.logs = nil, nil, nil
+	if len(h.branches) <= 2 {
+		for _, b := range h.branches {
+			if err := h.list(ctx, s, timelineFolder(b.timeline), "", math.MaxUint64); err != nil {
+				return err
+			}
+		}
+	} else if err := h.list(ctx, s, "", "", math.MaxUint64); err != nil {
+		return err
+	}
+	h.sort()
+	h.complete = true
+	return nil
+}
+
+// timelineFolder is what the names of all objects of a timeline start with.
+func timelineFolder(timeline uint32) string {
+	return strings.TrimSuffix(segment.LogPrefix(timeline), "log/")
+}
+
+// list adds the objects under prefix that belong to the history. It stops at
+// the first log segment or snapshot that begins behind limit.
+func (h *history) list(ctx context.Context, s store.Store, prefix, after string, limit uint64) error {
+	for o, err := range s.List(ctx, prefix, after) {
+		if err != nil {
+			return fmt.Errorf("list %s: %w", prefix, err)
+		}
+		name, err := segment.ParseName(o.Name)
+		if err != nil {
+			continue // timeline.json, or something that isn't ours
+		}
+		if name.First > limit && name.Kind != segment.Merged {
+			return nil
+		}
+		h.add(name, o.Size)
+	}
+	return nil
+}
+
+func (h *history) add(name segment.Name, size int64) {
+	i := slices.IndexFunc(h.branches, func(b branch) bool { return b.timeline == name.Timeline })
+	if i < 0 {
+		return
+	}
+	b := h.branches[i]
+	o := object{Name: name, size: size, end: min(name.Last, b.to)}
+	switch {
+	case name.Kind == segment.Snapshot && name.Last >= b.from && name.Last <= b.to:
+		h.snapshots = append(h.snapshots, o)
+	case name.Kind == segment.Merged && name.First > b.from && name.Last <= b.to:
+		h.merged = append(h.merged, o)
+	case name.Kind == segment.Log && name.First > b.from && name.First <= b.to:
+		h.logs = append(h.logs, o)
+	}
+}
+
+func (h *history) sort() {
+	order := func(a, b object) int {
+		return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.Timeline, b.Timeline), cmp.Compare(a.Last, b.Last))
+	}
+	slices.SortFunc(h.snapshots, order)
+	slices.SortFunc(h.merged, order)
+	slices.SortFunc(h.logs, order)
+}
+
+// without returns the history as if some objects did not exist.
+func (h *history) without(bad map[string]flaw) *history {
+	if len(bad) == 0 {
+		return h
+	}
+	keep := func(all []object) []object {
+		return slices.DeleteFunc(slices.Clone(all), func(o object) bool { _, is := bad[o.String()]; return is })
+	}
+	c := *h
+	c.snapshots, c.merged, c.logs = keep(h.snapshots), keep(h.merged), keep(h.logs)
+	return &c
+}
+
+// last returns the last transaction that any object tells of; ok is false when
+// there is no object.
+func (h *history) last() (tx uint64, ok bool) {
+	for _, all := range [][]object{h.snapshots, h.merged, h.logs} {
+		for _, o := range all {
+			tx, ok = max(tx, o.end), true
+		}
+	}
+	return tx, ok
+}

@@ -1,0 +1,209 @@
+package restore
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// newFileMode is what SQLite creates databases with; the umask takes its part.
+const newFileMode = 0o644
+
+// sidecars are the files that SQLite keeps beside a database. A log or a journal left there
+// by another database would be replayed into the restored one.
+var sidecars = []string{"-wal", "-journal", "-shm"}
+
+// output is the place where the database will be.
+type output struct {
+	path    string // a symbolic link is followed: what it points to is replaced
+	exists  bool
+	mode    fs.FileMode // of the file
+	replace bool        // what is there may be replaced
+}
+
+// openOutput looks at the output and changes nothing. skip says that there is nothing to do.
+func openOutput(path string, ifMissing, force bool) (out *output, skip bool, err error) {
+	if path == "" {
+		return nil, false, errors.New("no output given")
+	}
+	if path, err = followLink(path); err != nil {
+		return nil, false, err
+	}
+	out = &output{path: path, mode: newFileMode, replace: force}
+	fi, err := os.Stat(path)
+	switch {
+	case err == nil && fi.IsDir():
+		return nil, false, fmt.Errorf("%s is a folder: name the file to be written in it", path)
+	case err == nil && !fi.Mode().IsRegular():
+		return nil, false, fmt.Errorf("%s is not a regular file", path)
+	case err == nil:
+		out.exists, out.mode = true, fi.Mode().Perm()
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, false, fmt.Errorf("look at output: %w", err)
+	}
+	if out.exists && ifMissing && !force {
+		return out, true, nil
+	}
+	if err := out.check(); err != nil {
+		return nil, false, err
+	}
+	return out, false, nil
+}
+
+// followLink returns the path that a symbolic link at path leads to, also if nothing is there.
+func followLink(path string) (string, error) {
+	for range 40 {
+		to, err := os.Readlink(path)
+		if err != nil {
+			return path, nil // no link
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(path), to)
+		}
+		path = to
+	}
+	return "", fmt.Errorf("look at output %s: %w", path, syscall.ELOOP)
+}
+
+// check says whether the output may be written.
+func (o *output) check() error {
+	dir := filepath.Dir(o.path)
+	fi, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("look at the output's folder: %w", err)
+	}
+	if !fi.IsDir() {
+		return fmt.Errorf("the output's folder %s is a file", dir)
+	}
+	if o.replace {
+		if o.exists {
+			return checkUnused(o.path)
+		}
+		return nil
+	}
+	if o.exists {
+		return fmt.Errorf("%w: %s", ErrExists, o.path)
+	}
+	for _, suffix := range sidecars[:2] {
+		if fi, err := os.Stat(o.path + suffix); err == nil && fi.Size() > 0 {
+			return fmt.Errorf("%w: %s%s was left by another database, and SQLite would replay it into the restored one", ErrExists, o.path, suffix)
+		}
+	}
+	return nil
+}
+
+// create creates the temporary file, beside the output so that a rename is all
+// that is left to do.
+func (o *output) create() (*os.File, error) {
+	f, err := os.OpenFile(o.hidden("restore"), os.O_RDWR|os.O_CREATE|os.O_EXCL, o.mode)
+	if err != nil {
+		return nil, fmt.Errorf("create temporary file: %w", err)
+	}
+	if o.exists { // whose mode is taken as it is
+		if err := f.Chmod(o.mode); err != nil {
+			return nil, errors.Join(fmt.Errorf("set mode of temporary file: %w", err), f.Close(), os.Remove(f.Name()))
+		}
+	}
+	return f, nil
+}
+
+// hidden is a name beside the output that nothing else uses.
+func (o *output) hidden(what string) string {
+	var b [8]byte
+	rand.Read(b[:])
+	return filepath.Join(filepath.Dir(o.path), "."+filepath.Base(o.path)+"."+what+"-"+hex.EncodeToString(b[:]))
+}
+
+// publish gives the finished, synced file tmp the output's name. On an error
+// everything at the output is as it was, and tmp is still there.
+//
+// A log or journal of the old database must not meet the new one, not even
+// after a crash in the middle. So these are moved aside first, and the folder is
+// synced before the new file appears: a crash in between leaves the old
+// database, and its log under the hidden name, from where it can be moved back.
+// Deleting them first would lose the old database's last commits in such a
+// crash; deleting them last would replay them into the new one.
+func (o *output) publish(tmp string) (err error) {
+	var aside [][2]string // from, to
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, m := range aside {
+			err = errors.Join(err, os.Rename(m[1], m[0]))
+		}
+	}()
+	if o.replace {
+		for _, suffix := range sidecars {
+			from, to := o.path+suffix, o.hidden("replaced"+suffix)
+			if err := os.Rename(from, to); errors.Is(err, fs.ErrNotExist) {
+				continue
+			} else if err != nil {
+				return fmt.Errorf("move %s aside: %w", from, err)
+			}
+			aside = append(aside, [2]string{from, to})
+		}
+		if len(aside) > 0 {
+			if err := syncFolder(filepath.Dir(o.path)); err != nil {
+				return err
+			}
+		}
+		if err := os.Rename(tmp, o.path); err != nil {
+			return fmt.Errorf("put restored file in place: %w", err)
+		}
+	} else if err := linkNew(tmp, o.path); err != nil {
+		return err
+	}
+	// From here on the new file is there, and nothing is put back.
+	moved := aside
+	aside = nil
+	if err := syncFolder(filepath.Dir(o.path)); err != nil {
+		return err
+	}
+	for _, m := range moved {
+		if err := os.Remove(m[1]); err != nil {
+			return fmt.Errorf("remove what belonged to the replaced database: %w", err)
+		}
+	}
+	return nil
+}
+
+// linkNew gives tmp the name path, unless something has it by now: a rename
+// would overwrite that.
+func linkNew(tmp, path string) error {
+	err := os.Link(tmp, path)
+	switch {
+	case err == nil:
+		if err := os.Remove(tmp); err != nil {
+			return fmt.Errorf("remove temporary name: %w", err)
+		}
+		return nil
+	case errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("%w: %s appeared during the restore", ErrExists, path)
+	}
+	// A file system without hard links.
+	if _, err := os.Lstat(path); err == nil {
+		return fmt.Errorf("%w: %s appeared during the restore", ErrExists, path)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("put restored file in place: %w", err)
+	}
+	return nil
+}
+
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("open folder to sync it: %w", err)
+	}
+	err = d.Sync()
+	if err := errors.Join(err, d.Close()); err != nil {
+		return fmt.Errorf("sync folder: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,393 @@
+package restore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"seawal/internal/segment"
+	"seawal/store"
+)
+
+// Step is one object of a plan and the transactions that are taken from it.
+type Step struct {
+	Object string `json:"object"` // name in the store
+	Kind   string `json:"kind"`   // "snapshot", "merged" or "log"
+	Size   int64  `json:"bytes"`  // of the object
+	First  uint64 `json:"first"`  // first transaction taken from it
+	Last   uint64 `json:"last"`   // last transaction taken from it
+
+	name segment.Name
+}
+
+// Plan says which objects lead to a point, in the order in which they are applied.
+type Plan struct {
+	Replica  string `json:"replica"`   // id
+	Database string `json:"database"`  // base name of the source, for people
+	PageSize int    `json:"page_size"` // bytes
+	Target   Point  `json:"target"`    // what will be restored
+	Steps    []Step `json:"steps"`     // the first one is the snapshot, unless the history begins with an empty database
+
+	// Avoided are objects that can't be used, and that the plan goes around.
+	Avoided []Avoided `json:"avoided,omitempty"`
+}
+
+// Avoided is an object that can't be used, and why.
+type Avoided struct {
+	Object string `json:"object"`
+	Reason string `json:"reason"`
+}
+
+// Bytes is the size of all objects of the plan.
+func (p *Plan) Bytes() int64 {
+	var n int64
+	for _, s := range p.Steps {
+		n += s.Size
+	}
+	return n
+}
+
+// NewPlan finds the way to a target: the newest snapshot at or before it, then
+// merged segments, the highest level first, then log segments, free of gaps.
+// timeline 0 means the newest one.
+//
+// It costs at most four LIST requests and one for every 1,000 objects of the
+// timelines involved, a read for each timeline, and a few short reads that say
+// where a moment lies and whether a transaction inside a segment is a point. A
+// log that has a hole costs one more listing, to say what can still be restored.
+//
+// Errors: ErrNoReplica, *PointError, *ObjectError for a gap, and what the store says.
+func NewPlan(ctx context.Context, s store.Store, timeline uint32, target Target) (*Plan, error) {
+	return newPlanner(s).plan(ctx, timeline, target)
+}
+
+// planner makes plans for one run: again, when an object turns out to be bad.
+type planner struct {
+	store store.Store
+	now   func() time.Time
+	bad   map[string]flaw // objects not to be used, by name
+	hist  *history        // of the last plan
+}
+
+// flaw is what is wrong with an object.
+type flaw struct {
+	err  error
+	good uint64 // last transaction in it that is sound; 0 when that isn't known
+}
+
+func newPlanner(s store.Store) *planner {
+	return &planner{store: s, now: time.Now, bad: map[string]flaw{}}
+}
+
+// plan makes a plan. An object that turns out bad while it looks around is noted, and the next
+// try goes without it; there are finitely many.
+func (p *planner) plan(ctx context.Context, timeline uint32, target Target) (*Plan, error) {
+	for {
+		plan, err := p.try(ctx, timeline, target)
+		var bad *badObject
+		if !errors.As(err, &bad) {
+			return plan, err
+		}
+		if _, known := p.bad[bad.object]; known {
+			return nil, err
+		}
+		p.bad[bad.object] = flaw{err: bad.err}
+	}
+}
+
+func (p *planner) try(ctx context.Context, timeline uint32, target Target) (*Plan, error) {
+	h, err := openHistory(ctx, p.store, timeline)
+	if err != nil {
+		return nil, err
+	}
+	p.hist = h
+	if target.kind == atTime || len(p.bad) > 0 {
+		err = h.loadAll(ctx, p.store)
+	} else {
+		err = h.loadNear(ctx, p.store, target.limit())
+	}
+	if err != nil {
+		return nil, err
+	}
+	tx, err := p.resolve(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	steps, ok := h.without(p.bad).route(tx)
+	if !ok && !h.complete {
+		if err := h.loadAll(ctx, p.store); err != nil {
+			return nil, err
+		}
+		steps, ok = h.without(p.bad).route(tx)
+	}
+	if !ok {
+		return nil, p.unreachable(ctx, target, tx)
+	}
+	at, err := p.checkPoint(ctx, target, steps[len(steps)-1], tx)
+	if err != nil {
+		return nil, err
+	}
+	return &Plan{
+		Replica:  h.replica.ID.String(),
+		Database: h.replica.Name,
+		PageSize: h.replica.PageSize,
+		Target:   Point{Pos: Pos{Timeline: h.timelineOf(tx), Tx: tx}, Time: at},
+		Steps:    steps,
+		Avoided:  p.avoided(),
+	}, nil
+}
+
+func (p *planner) avoided() []Avoided {
+	var all []Avoided
+	for name, f := range p.bad {
+		all = append(all, Avoided{Object: name, Reason: f.err.Error()})
+	}
+	slices.SortFunc(all, func(a, b Avoided) int { return strings.Compare(a.Object, b.Object) })
+	return all
+}
+
+// resolve returns the transaction that the target means.
+func (p *planner) resolve(ctx context.Context, target Target) (uint64, error) {
+	if target.kind == atTime {
+		return p.locate(ctx, target)
+	}
+	last, ok := p.hist.last()
+	if (!ok || target.tx > last) && !p.hist.complete {
+		// The listing began at a snapshot and may have missed what lies before it.
+		if err := p.hist.loadAll(ctx, p.store); err != nil {
+			return 0, err
+		}
+		last, ok = p.hist.last()
+	}
+	switch {
+	case !ok:
+		return 0, &PointError{Want: target.String(), Reason: "the replica holds no snapshot and no log yet"}
+	case target.kind == newest:
+		return last, nil
+	case target.tx > last:
+		return 0, p.noPoint(ctx, target, "it is after the last point")
+	}
+	return target.tx, nil
+}
+
+// route returns the steps that lead to target; ok is false when there is no
+// way. Of the snapshots the newest from which there is one is taken.
+func (h *history) route(target uint64) (steps []Step, ok bool) {
+	dead := map[uint64]bool{} // transactions from which there is no way on
+	for _, base := range h.bases(target) {
+		if steps, ok := h.walk(base.tx, target, dead); ok {
+			return append(base.steps, steps...), true
+		}
+	}
+	return nil, false
+}
+
+// base is a state to begin with: that of a snapshot, or the empty database.
+type base struct {
+	tx    uint64
+	steps []Step // the snapshot; none for the empty database
+}
+
+// bases returns the states to begin with at or before target, the newest first.
+func (h *history) bases(target uint64) []base {
+	var all []base
+	for _, o := range slices.Backward(h.snapshots) {
+		if o.Last <= target {
+			all = append(all, base{o.Last, []Step{o.step(o.Last, o.Last)}})
+		}
+	}
+	if h.branches[0].from == 0 && target > 0 {
+		all = append(all, base{})
+	}
+	return all
+}
+
+func (o object) step(first, last uint64) Step {
+	return Step{Object: o.String(), Kind: o.Kind.String(), Size: o.size, First: first, Last: last, name: o.Name}
+}
+
+// walk finds segments that lead from the state after transaction from to the
+// one after target. It goes back where a choice led nowhere, and tries no state twice.
+func (h *history) walk(from, target uint64, dead map[uint64]bool) ([]Step, bool) {
+	type choice struct {
+		at   uint64   // the state before
+		next []object // not tried yet, the best one last
+	}
+	var path []choice
+	var steps []Step // steps[i] leads on from path[i]
+	for at := from; at != target; at = steps[len(steps)-1].Last {
+		c := choice{at: at}
+		if !dead[at] {
+			c.next = h.nextObjects(at, target)
+		}
+		path = append(path, c)
+		for len(path[len(path)-1].next) == 0 {
+			dead[path[len(path)-1].at] = true
+			path = path[:len(path)-1]
+			if len(path) == 0 {
+				return nil, false
+			}
+			steps = steps[:len(path)-1]
+		}
+		top := &path[len(path)-1]
+		o := top.next[len(top.next)-1]
+		top.next = top.next[:len(top.next)-1]
+		steps = append(steps, o.step(top.at+1, min(o.end, target)))
+	}
+	return steps, true
+}
+
+// nextObjects returns the segments that lead on from the state after at, the best one last.
+func (h *history) nextObjects(at, target uint64) []object {
+	var found []object
+	// A log segment may begin before: transactions that the state has already are skipped.
+	i := sort.Search(len(h.logs), func(i int) bool { return h.logs[i].First > at+1 })
+	for i--; i >= 0 && h.logs[i].end > at; i-- {
+		found = append(found, h.logs[i])
+	}
+	slices.SortFunc(found, func(a, b object) int { return cmp.Compare(a.end, b.end) })
+	// A merged segment knows the net effect only, so it has to begin exactly here.
+	n := len(found)
+	i = sort.Search(len(h.merged), func(i int) bool { return h.merged[i].First > at })
+	for ; i < len(h.merged) && h.merged[i].First == at+1; i++ {
+		if h.merged[i].end <= target {
+			found = append(found, h.merged[i])
+		}
+	}
+	slices.SortFunc(found[n:], func(a, b object) int {
+		return cmp.Or(cmp.Compare(a.Level, b.Level), cmp.Compare(a.end, b.end))
+	})
+	return found
+}
+
+// reach returns the newest transaction at or before limit that there is a way to.
+func (h *history) reach(limit uint64) (tx uint64, ok bool) {
+	seen := map[uint64]bool{}
+	for _, b := range h.bases(limit) {
+		open := []uint64{b.tx}
+		if len(b.steps) > 0 {
+			tx, ok = max(tx, b.tx), true
+		}
+		for len(open) > 0 {
+			at := open[len(open)-1]
+			open = open[:len(open)-1]
+			if seen[at] || at >= limit {
+				continue
+			}
+			seen[at] = true
+			for _, o := range h.nextObjects(at, limit) {
+				end := min(o.end, limit)
+				tx, ok = max(tx, end), true
+				open = append(open, end)
+			}
+		}
+	}
+	return tx, ok
+}
+
+// unreachable says why there is no way to a transaction that the replica seems to have.
+func (p *planner) unreachable(ctx context.Context, target Target, tx uint64) error {
+	h := p.hist.without(p.bad)
+	first, any := p.hist.first()
+	if !any || tx < first {
+		return p.noPoint(ctx, target, "it is before the first point")
+	}
+	reach, ok := h.reach(tx)
+	if before, after, inside := h.insideMerged(tx, reach); ok && inside {
+		return &PointError{
+			Want: target.String(), Reason: "the log around it was merged, and has no point in between",
+			Before: p.point(ctx, before), After: p.point(ctx, after),
+		}
+	}
+	e := &ObjectError{}
+	for name, f := range p.bad {
+		n, err := segment.ParseName(name)
+		if err == nil && n.First <= reach+1 && (n.Last > reach || n.Kind == segment.Snapshot) && (e.Object == "" || n.Kind == segment.Log) {
+			e.Object, e.Err = name, f.err
+			if good := p.good(ctx, n, f); n.Kind == segment.Log && good > reach && good < tx && n.First == reach+1 && ok {
+				reach = good
+			}
+		}
+	}
+	if e.Object == "" {
+		e.Object, e.Err = h.missing(reach + 1)
+	}
+	if ok {
+		e.Newest = p.point(ctx, reach)
+	}
+	return e
+}
+
+// good returns the last transaction of a bad log segment up to which it is sound.
+func (p *planner) good(ctx context.Context, n segment.Name, f flaw) uint64 {
+	if f.good != 0 || n.Kind != segment.Log {
+		return f.good
+	}
+	txs, _ := scan(ctx, p.store, n, n.Last) // what came before the error is what is wanted
+	if len(txs) == 0 {
+		return 0
+	}
+	return txs[len(txs)-1].Number
+}
+
+// insideMerged says whether tx has no way to it only because it lies inside a
+// merged segment that begins at reach, the newest transaction before it.
+func (h *history) insideMerged(tx, reach uint64) (before, after uint64, ok bool) {
+	for _, o := range h.merged {
+		if o.First == reach+1 && tx < o.end && (!ok || o.end < after) {
+			before, after, ok = reach, o.end, true
+		}
+	}
+	return before, after, ok
+}
+
+// missing names the log segment that should hold tx.
+func (h *history) missing(tx uint64) (string, error) {
+	next := uint64(math.MaxUint64)
+	for _, o := range slices.Concat(h.logs, h.merged) {
+		if o.First > tx {
+			next = min(next, o.First)
+		}
+	}
+	timeline := h.timelineOf(tx)
+	err := fmt.Errorf("%w: transactions %d to %d are in no segment", errMissing, tx, next-1)
+	if next == math.MaxUint64 {
+		err = fmt.Errorf("%w: transaction %d is in no segment", errMissing, tx)
+	}
+	return fmt.Sprintf("%s%016x-*", segment.LogPrefix(timeline), tx), err
+}
+
+// first returns the oldest transaction that there is a way to.
+func (h *history) first() (tx uint64, ok bool) {
+	if h.branches[0].from == 0 && len(h.nextObjects(0, math.MaxUint64)) > 0 {
+		tx, ok = 1, true
+	}
+	if len(h.snapshots) > 0 && (!ok || h.snapshots[0].Last < tx) {
+		tx, ok = h.snapshots[0].Last, true
+	}
+	return tx, ok
+}
+
+// noPoint is the error for a target outside the history; it names the ends.
+func (p *planner) noPoint(ctx context.Context, target Target, reason string) error {
+	e := &PointError{Want: target.String(), Reason: reason}
+	if !p.hist.complete {
+		if err := p.hist.loadAll(ctx, p.store); err != nil {
+			return errors.Join(e, err)
+		}
+	}
+	h := p.hist.without(p.bad)
+	if tx, ok := h.first(); ok {
+		e.First = p.point(ctx, tx)
+	}
+	if tx, ok := h.reach(math.MaxUint64); ok {
+		e.Last = p.point(ctx, tx)
+	}
+	return e
+}
