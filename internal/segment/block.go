@@ -44,7 +44,7 @@ const (
 
 	// logBlockSize is the amount of records and checksums, in bytes, at which a block of
 	// a Log segment is closed. Larger gains little (BenchmarkClose), and memory is per encoder.
-	logBlockSize = 256 << 10
+	logBlockSize = 1 << 20
 
 	// maxBlockSize is the most that the records and checksums of one block may
 	// take, uncompressed, bytes. A reader refuses more: it is what bounds memory.

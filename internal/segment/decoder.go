@@ -31,7 +31,7 @@ type Decoder struct {
 	blockSize  int   // bytes, as stored
 	kind       byte  // type of the current block, 0 before the first
 	index      indexBuilder
-	indexStart int64  // offset of the last partition if nothing but the root may follow it
+	indexStart int64  // offset of the partition that ends where the next block begins, 0 when there is none
 	blockTx    uint64 // first transaction that begins in the current block
 	blockTxs   uint64 // number of them
 	numbers    []uint32
@@ -61,7 +61,6 @@ func NewDecoder(r io.Reader) (*Decoder, error) {
 		headerSum: sum,
 		lock:      pagesum.LockPage(h.PageSize),
 		offset:    HeaderSize,
-		index:     indexBuilder{kind: h.Kind},
 	}
 	d.hash.Reset()
 	d.hash.Write(b[:])
@@ -224,6 +223,7 @@ func (d *Decoder) nextBlock() error {
 		if d.raw, err = k.appendRecords(d.raw[:0], d.blockAt); err != nil {
 			return err
 		}
+		d.indexStart = 0
 		d.records = recordReader{records: d.raw, sums: k.sums, pageSize: d.header.PageSize}
 		return nil
 	case k.codec != codecNone || len(k.sums) != 0:
@@ -278,12 +278,11 @@ func (d *Decoder) readFooter() error {
 	}
 	want := d.footer
 	want.Place = info.Place
-	want.IndexOffset = info.IndexOffset
-	if info.Header != d.header || info.Footer != want || d.open {
-		return corrupt(d.offset, "footer: doesn't fit the transactions")
+	if want.IndexOffset = d.indexStart; want.IndexOffset == 0 {
+		want.IndexOffset = d.blockAt
 	}
-	if info.IndexOffset != d.blockAt && info.IndexOffset != d.indexStart {
-		return corrupt(d.offset+int64(footerIndexOffset), "footer: index is elsewhere")
+	if info.Header != d.header || info.Footer != want || d.open {
+		return corrupt(d.offset, "footer: doesn't fit the blocks")
 	}
 	var more [1]byte
 	if _, err := io.ReadFull(d.r, more[:]); err == nil {

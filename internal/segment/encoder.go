@@ -27,9 +27,12 @@ type Encoder struct {
 	lock      uint32 // page that is never part of a database
 
 	*encoderBuffers
-	index  indexBuilder
-	state  recordState
-	offset int64 // bytes given to w
+	index      indexBuilder
+	blockLimit int // logBlockSize; tests set less
+	state      recordState
+	offset     int64 // bytes given to w
+
+	partitionAt int64 // offset of the partition that ends at offset, 0 when there is none
 
 	open     bool   // between Begin and End
 	tx       Tx     // current or last transaction
@@ -65,7 +68,8 @@ func NewEncoder(w io.Writer, h Header) (*Encoder, error) {
 		header:         h,
 		lock:           pagesum.LockPage(h.PageSize),
 		encoderBuffers: encoderPool.Get().(*encoderBuffers),
-		index:          indexBuilder{kind: h.Kind},
+		index:          indexBuilder{limit: partitionSize},
+		blockLimit:     logBlockSize,
 	}
 	e.hash.Reset()
 	e.out = appendHeaderFields(e.out[:0], h)
@@ -134,7 +138,7 @@ func (e *Encoder) Page(p Page) error {
 	e.records = appendPage(e.records, &e.state, &p)
 	e.sums = binary.LittleEndian.AppendUint64(e.sums, uint64(p.Sum))
 	if e.header.Kind == Log {
-		if len(e.records)+len(e.sums) >= logBlockSize {
+		if len(e.records)+len(e.sums) >= e.blockLimit {
 			e.flush(typeRecords)
 		}
 		return e.err
@@ -187,7 +191,7 @@ func (e *Encoder) End(after pagesum.Sum) error {
 	e.open = false
 	e.footer.Last, e.footer.LastTime = e.tx.Number, e.tx.Time
 	e.footer.After, e.footer.PageCount = after, e.tx.PageCount
-	if e.header.Kind != Log || len(e.records)+len(e.sums) >= logBlockSize {
+	if e.header.Kind != Log || len(e.records)+len(e.sums) >= e.blockLimit {
 		e.flush(typeRecords)
 	}
 	return e.err
@@ -222,8 +226,10 @@ func (e *Encoder) Close(place wal.Place) (Info, error) {
 	}
 	e.flush(typeRecords)
 	e.footer.Place = place
-	e.footer.IndexOffset = e.offset
 	e.flushPartition()
+	if e.footer.IndexOffset = e.partitionAt; e.partitionAt == 0 {
+		e.footer.IndexOffset = e.offset
+	}
 	e.out = appendBlock(e.out[:0], typeRoot, e.index.root, nil, false, blockSeed(e.headerSum, e.offset))
 	e.write(e.out)
 	info := Info{Header: e.header, Footer: e.footer, Size: e.offset + FooterSize}
@@ -255,7 +261,7 @@ func (e *Encoder) flush(kind byte) {
 	}
 	e.write(e.out)
 	e.records, e.sums, e.numbers = e.records[:0], e.sums[:0], e.numbers[:0]
-	e.state, e.blockTxs, e.blockTx = recordState{}, 0, 0
+	e.state, e.blockTxs, e.blockTx, e.partitionAt = recordState{}, 0, 0, 0
 	if e.index.full() {
 		e.flushPartition()
 	}
@@ -267,6 +273,7 @@ func (e *Encoder) flushPartition() {
 	}
 	e.out = appendBlock(e.out[:0], typePartition, e.index.partition, nil, false, blockSeed(e.headerSum, e.offset))
 	e.index.endPartition(e.offset, len(e.out))
+	e.partitionAt = e.offset
 	e.write(e.out)
 }
 

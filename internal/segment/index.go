@@ -20,7 +20,7 @@ const partitionSize = 512 << 10
 // indexBuilder builds the index while blocks go by: in the Encoder, and again
 // in the Decoder, which compares.
 type indexBuilder struct {
-	kind      Kind
+	limit     int    // size at which a partition is closed, bytes; only the Encoder's needs it
 	partition []byte // entries since the last partition
 	blocks    int    // number of them
 	first     uint64 // page or transaction of the first of them
@@ -54,7 +54,7 @@ func (x *indexBuilder) add(offset int64, length int, first, count uint64) {
 	x.end = offset + int64(length)
 }
 
-func (x *indexBuilder) full() bool { return len(x.partition) >= partitionSize }
+func (x *indexBuilder) full() bool { return len(x.partition) >= x.limit }
 
 // endPartition starts the next partition; this one has been written at offset.
 func (x *indexBuilder) endPartition(offset int64, length int) {

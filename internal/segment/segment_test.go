@@ -27,13 +27,20 @@ type object struct {
 	Txs    []tx
 }
 
+// smallBlocks makes the encoder close blocks of a log and partitions of the
+// index early, so that small objects have several.
+const smallBlocks = 1 << 10
+
 // encode writes the object and returns what it is.
-func (o object) encode() ([]byte, Info, error) {
+func (o object) encode() ([]byte, Info, error) { return o.encodeIn(logBlockSize, partitionSize) }
+
+func (o object) encodeIn(blockLimit, partitionLimit int) ([]byte, Info, error) {
 	var buf bytes.Buffer
 	e, err := NewEncoder(&buf, o.Header)
 	if err != nil {
 		return nil, Info{}, err
 	}
+	e.blockLimit, e.index.limit = blockLimit, partitionLimit
 	for _, t := range o.Txs {
 		if err := e.Begin(t.Tx); err != nil {
 			return nil, Info{}, err

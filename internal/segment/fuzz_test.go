@@ -1,0 +1,191 @@
+package segment
+
+import (
+	"bytes"
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/zeebo/xxh3"
+	"pgregory.net/rapid"
+
+	"seawal/internal/pagesum"
+)
+
+// reseal makes all checksums right again after a change, as far as the lengths still lead, so that
+// what is behind them gets tested too.
+func reseal(b []byte) {
+	if len(b) < minSize {
+		return
+	}
+	resealHeader(b)
+	seed := xxh3.Hash(b[:headerFields])
+	end := len(b) - FooterSize
+	for at := HeaderSize; at+blockHeaderSize <= end; {
+		n, err := blockLength(b[at:], int64(at))
+		if err != nil || at+n > end {
+			break
+		}
+		binary.LittleEndian.PutUint64(b[at:], xxh3.HashSeed(b[at+blockType:at+n], blockSeed(seed, int64(at))))
+		at += n
+	}
+	binary.LittleEndian.PutUint64(b[end+footerSize:], uint64(len(b)))
+	binary.LittleEndian.PutUint64(b[end+footerChecksum:], xxh3.Hash(b[:end+footerChecksum]))
+	resealFooter(b)
+}
+
+// readAll reads an object in every way. What a Decoder takes, the other ways
+// have to take, and an Encoder has to be able to write.
+func readAll(t testing.TB, b []byte) {
+	o, info, err := decode(bytes.NewReader(b))
+	if err != nil && !isDamage(err) {
+		t.Errorf("decode: %v", err)
+	}
+	tail, tailErr := ReadInfo(bytes.NewReader(b), int64(len(b)))
+	if tailErr != nil && !isDamage(tailErr) {
+		t.Errorf("ReadInfo: %v", tailErr)
+	}
+	if _, err := decodeBlocks(b); err != nil && !isDamage(err) {
+		// An index that doesn't fit its blocks is found by reading all of the object only.
+		t.Logf("decodeBlocks: %v", err)
+	}
+	if err != nil {
+		return
+	}
+	if tailErr != nil || tail != info {
+		t.Errorf("ReadInfo: %+v, %v, Decoder.Info %+v", tail, tailErr, info)
+	}
+	if _, err := decodeBlocks(b); err != nil {
+		t.Errorf("decodeBlocks: %v", err)
+	}
+	again, _, err := o.encode()
+	if err != nil {
+		t.Fatalf("encode again: %v", err)
+	}
+	back, _, err := decode(bytes.NewReader(again))
+	if err != nil {
+		t.Fatalf("decode again: %v", err)
+	}
+	if d := cmp.Diff(o, back, byBytes); d != "" {
+		t.Errorf("encoding again changes it:\n%s", d)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	files, err := filepath.Glob(filepath.Join(goldenDir, "*.seg"))
+	if err != nil || len(files) == 0 {
+		f.Fatalf("golden objects: %v, %v", files, err)
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Add(forge(Log, typeRecords, []byte{tagBegin, 1, 0, 9, tagEnd}, 1))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		readAll(t, b)
+		b = bytes.Clone(b)
+		reseal(b)
+		readAll(t, b)
+	})
+}
+
+func FuzzDelta(f *testing.F) {
+	f.Add([]byte{9, 3, 1, 2, 3}, []byte{0, 1, 1, 8, 1, 5})
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		merged, err := MergeDelta(nil, a, b, MinPageSize)
+		page := make([]byte, MinPageSize)
+		err1, err2 := ApplyDelta(page, a), ApplyDelta(page, b)
+		if (err == nil) != (err1 == nil && err2 == nil) {
+			t.Fatalf("MergeDelta %v, ApplyDelta %v and %v", err, err1, err2)
+		}
+		if err != nil {
+			return
+		}
+		once := make([]byte, MinPageSize)
+		if err := ApplyDelta(once, merged); err != nil || !bytes.Equal(once, page) {
+			t.Fatalf("merged delta does something else, %v", err)
+		}
+	})
+}
+
+// drawObject draws an object of any kind and page size.
+func drawObject(t *rapid.T) object {
+	kind := rapid.SampledFrom(kinds).Draw(t, "kind")
+	size := drawPageSize.Draw(t, "page size")
+	r := testRand(rapid.Uint64().Draw(t, "seed"))
+	o := object{Header: testHeader(kind, size), Place: testPlace}
+	o.Header.First = rapid.Uint64Range(1, 1<<40).Draw(t, "first")
+	page := func(n uint32) Page {
+		old := testImage(r, size)
+		if kind != Snapshot && r.IntN(3) > 0 {
+			changed := drawChangeRand(r, old)
+			if d, ok := AppendDelta(nil, old, changed, size/2); ok {
+				return Page{n, Delta, d, pagesum.Of(n, changed)}
+			}
+		}
+		return Page{n, Full, old, pagesum.Of(n, old)}
+	}
+	number := o.Header.First - 1
+	txs := 1
+	if kind == Log {
+		txs = rapid.IntRange(1, 20).Draw(t, "transactions")
+	}
+	for range txs {
+		x := tx{Tx: Tx{Span: 1, Time: int64(r.Uint64()), PageCount: 1 + r.Uint32N(70), After: pagesum.Sum(r.Uint64())}}
+		if kind != Snapshot && r.IntN(4) == 0 {
+			x.Span = 1 + r.Uint64N(1000)
+		}
+		number += x.Span
+		x.Number = number
+		for n := uint32(1); n <= x.PageCount; n++ {
+			if kind == Snapshot || r.IntN(10) == 0 {
+				x.Pages = append(x.Pages, page(n))
+			}
+		}
+		if kind == Log {
+			r.Shuffle(len(x.Pages), func(i, k int) { x.Pages[i], x.Pages[k] = x.Pages[k], x.Pages[i] })
+		}
+		o.Txs = append(o.Txs, x)
+	}
+	return o
+}
+
+func TestObjectProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := drawObject(t)
+		b, info, err := want.encodeIn(rapid.IntRange(1, 1<<16).Draw(t, "block"), rapid.IntRange(1, 1<<12).Draw(t, "partition"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, gotInfo, err := decode(bytes.NewReader(b))
+		if err != nil || gotInfo != info {
+			t.Fatalf("decode: %+v, %v, want %+v", gotInfo, err, info)
+		}
+		if d := cmp.Diff(want, got, byBytes); d != "" {
+			t.Fatalf("transactions (-wrote +read):\n%s", d)
+		}
+		pages, err := decodeBlocks(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want.Header.Kind != Log {
+			if d := cmp.Diff(want.Txs[0].Pages, pages, byBytes); d != "" {
+				t.Fatalf("pages by index (-wrote +read):\n%s", d)
+			}
+		}
+		cut := rapid.IntRange(0, len(b)-1).Draw(t, "cut")
+		if _, _, err := decode(bytes.NewReader(b[:cut])); !isDamage(err) {
+			t.Fatalf("decode %d of %d bytes: %v", cut, len(b), err)
+		}
+		at := rapid.IntRange(0, len(b)-1).Draw(t, "flip")
+		b[at] ^= byte(rapid.IntRange(1, 255).Draw(t, "mask"))
+		if _, _, err := decode(bytes.NewReader(b)); !isDamage(err) {
+			t.Fatalf("decode with byte %d changed: %v", at, err)
+		}
+	})
+}
