@@ -44,16 +44,16 @@ func Newest(ctx context.Context, s store.Store, timeline uint32, after Pos) (seg
 }
 
 // findNewest returns the segment that reaches furthest behind transaction known,
-// or, when any will do, furthest of all.
-func findNewest(ctx context.Context, s store.Store, timeline uint32, known uint64, any bool) (store.Object, error) {
-	best := newest{known: known, any: any}
+// or, when all is set, furthest of all.
+func findNewest(ctx context.Context, s store.Store, timeline uint32, known uint64, all bool) (store.Object, error) {
+	best := newest{known: known, all: all}
 	for _, l := range []struct{ prefix, after string }{
 		// The order is that of preference.
 		{segment.LogPrefix(timeline), logsFrom(timeline, known+1)},
 		{segment.MergedPrefix(timeline), ""}, // all: the names begin with the level
 		{segment.SnapshotPrefix(timeline), segment.SnapshotName(timeline, known)},
 	} {
-		if any {
+		if all {
 			l.after = ""
 		}
 		for o, err := range s.List(ctx, l.prefix, l.after) {
@@ -78,7 +78,7 @@ func logsFrom(timeline uint32, first uint64) string {
 // newest keeps the object that reaches furthest.
 type newest struct {
 	known  uint64 // what counts reaches behind this transaction,
-	any    bool   // or nothing is known and all counts
+	all    bool   // or nothing is known and all counts
 	object store.Object
 	last   uint64
 }
@@ -87,7 +87,7 @@ type newest struct {
 // segment is none of ours.
 func (b *newest) offer(o store.Object) {
 	n, err := segment.ParseName(o.Name)
-	if err != nil || n.Last <= b.known && !b.any {
+	if err != nil || n.Last <= b.known && !b.all {
 		return
 	}
 	if b.object.Name == "" || n.Last > b.last {

@@ -1,0 +1,240 @@
+package replica
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"seawal/internal/segment"
+	"seawal/store"
+	"seawal/store/faultstore"
+	"seawal/store/storetest"
+)
+
+func put(t *testing.T, s store.Store, name, content string) {
+	t.Helper()
+	check(t, s.Delete(context.Background(), name))
+	check(t, s.Create(context.Background(), name, store.BytesBody([]byte(content))))
+}
+
+func someReplica() Replica {
+	return Replica{ID: segment.NewID(), PageSize: 4096, Created: time.Now(), Name: "app.db"}
+}
+
+func TestReplicaComesBack(t *testing.T) {
+	s, ctx := storetest.NewMemory(), context.Background()
+	if _, err := ReadReplica(ctx, s); !errors.Is(err, store.ErrNotExist) || !strings.Contains(err.Error(), "replica.json") {
+		t.Errorf("no replica: %v", err)
+	}
+	want := someReplica()
+	check(t, CreateReplica(ctx, s, want))
+	check(t, CreateReplica(ctx, s, want)) // again, as after an unknown outcome
+	got, err := ReadReplica(ctx, s)
+	check(t, err)
+	want.Format, want.Created = Format, want.Created.UTC().Round(0)
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if err := CreateReplica(ctx, s, someReplica()); !errors.Is(err, store.ErrExist) {
+		t.Errorf("another replica: %v", err)
+	}
+}
+
+func TestTimelineComesBack(t *testing.T) {
+	s, ctx := storetest.NewMemory(), context.Background()
+	want := Timeline{Timeline: 2, Parent: 1, ParentTx: 42, Reason: "failover", Writer: segment.NewID(), Created: time.Now()}
+	check(t, CreateTimeline(ctx, s, want))
+	check(t, CreateTimeline(ctx, s, want))
+	got, err := ReadTimeline(ctx, s, 2)
+	check(t, err)
+	want.Format, want.Created = Format, want.Created.UTC().Round(0)
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	other := want
+	other.Writer = segment.NewID()
+	if err := CreateTimeline(ctx, s, other); !errors.Is(err, store.ErrExist) {
+		t.Errorf("another writer: %v", err)
+	}
+	if _, err := ReadTimeline(ctx, s, 3); !errors.Is(err, store.ErrNotExist) {
+		t.Errorf("no timeline: %v", err)
+	}
+}
+
+func TestLostAcknowledgementIsNoOtherWriter(t *testing.T) {
+	ctx := context.Background()
+	broken := errors.New("connection reset")
+	f := faultstore.Wrap(storetest.NewMemory(), faultstore.Options{},
+		faultstore.When(faultstore.And(faultstore.OnOp(store.OpCreate), faultstore.OnIndex(0)), faultstore.LostAck(broken)))
+	r := someReplica()
+	if err := CreateReplica(ctx, f, r); !errors.Is(err, broken) {
+		t.Fatalf("lost acknowledgement: %v", err)
+	}
+	check(t, CreateReplica(ctx, f, r))
+}
+
+func TestTakenNameThatCannotBeRead(t *testing.T) {
+	ctx := context.Background()
+	broken := errors.New("connection reset")
+	f := faultstore.Wrap(storetest.NewMemory(), faultstore.Options{}, faultstore.When(faultstore.OnOp(store.OpRead), faultstore.Fail(broken)))
+	check(t, CreateReplica(ctx, f, someReplica()))
+	if err := CreateReplica(ctx, f, someReplica()); !errors.Is(err, broken) || errors.Is(err, store.ErrExist) {
+		t.Errorf("got %v: whose it is, is unknown", err)
+	}
+}
+
+func TestBadDocuments(t *testing.T) {
+	id := segment.NewID().String()
+	for _, tc := range []struct{ name, content, want string }{
+		{"replica.json", ``, "replica.json is corrupt: unexpected end of JSON input"},
+		{"replica.json", `{"format":1,"id":"` + id + `"`, "replica.json is corrupt: unexpected end of JSON input"},
+		{"replica.json", `[]`, "replica.json is corrupt: "},
+		{"replica.json", `{"format":"1"}`, "replica.json is corrupt: "},
+		{"replica.json", `{}`, "replica.json is corrupt: format version is 0"},
+		{"replica.json", `{"format":-1}`, "replica.json is corrupt: format version is -1"},
+		{"replica.json", `{"format":2,"id":7}`, "replica.json was written by a newer seawal: it has format version 2, this one reads up to 1"},
+		{"replica.json", `{"format":1,"id":"xyz","page_size":4096}`, "replica.json is corrupt: "},
+		{"replica.json", `{"format":1,"page_size":4096}`, "replica.json is corrupt: no id"},
+		{"replica.json", `{"format":1,"id":"` + id + `","page_size":1000}`, "replica.json is corrupt: page size is 1000"},
+		{"replica.json", `{"format":1,"id":"` + id + `"}`, "replica.json is corrupt: page size is 0"},
+		{"replica.json", `{"format":1,"id":"` + id + `","page_size":512}x`, "replica.json is corrupt: "},
+		{"replica.json", strings.Repeat(" ", maxDocument+1), "replica.json is corrupt: more than 65536 bytes"},
+		{"00000002/timeline.json", `{"format":1}`, "00000002/timeline.json is corrupt: timeline 0"},
+		{"00000002/timeline.json", `{"format":3}`, "00000002/timeline.json was written by a newer seawal: it has format version 3, this one reads up to 1"},
+		{"00000002/timeline.json", `{"format":1,"timeline":3,"parent":1,"writer":"` + id + `"}`, "00000002/timeline.json is corrupt: says that it is of timeline 3"},
+		{"00000002/timeline.json", `{"format":1,"timeline":2,"parent":2,"writer":"` + id + `"}`, "00000002/timeline.json is corrupt: parent 2 of timeline 2"},
+		{"00000002/timeline.json", `{"format":1,"timeline":2,"parent_tx":2,"writer":"` + id + `"}`, "00000002/timeline.json is corrupt: leaves no timeline at transaction 2"},
+		{"00000002/timeline.json", `{"format":1,"timeline":2,"parent":1}`, "00000002/timeline.json is corrupt: no writer"},
+	} {
+		s, ctx := storetest.NewMemory(), context.Background()
+		put(t, s, tc.name, tc.content)
+		var err error
+		if tc.name == segment.ReplicaName {
+			_, err = ReadReplica(ctx, s)
+		} else {
+			_, err = ReadTimeline(ctx, s, 2)
+		}
+		if err == nil || !strings.HasPrefix(err.Error(), tc.want) {
+			t.Errorf("%s: got %v, want %s", tc.content[:min(len(tc.content), 60)], err, tc.want)
+			continue
+		}
+		var corrupt *CorruptError
+		var version *VersionError
+		if !errors.As(err, &corrupt) && !errors.As(err, &version) {
+			t.Errorf("%s: %T", tc.content, err)
+		}
+	}
+}
+
+func TestCreateRefusesWhatReadWould(t *testing.T) {
+	s, ctx := storetest.NewMemory(), context.Background()
+	if err := CreateReplica(ctx, s, Replica{ID: segment.NewID()}); err == nil {
+		t.Error("replica without a page size")
+	}
+	if err := CreateTimeline(ctx, s, Timeline{Timeline: 1, Parent: 1, Writer: segment.NewID()}); err == nil {
+		t.Error("timeline that is its own parent")
+	}
+	for o := range s.List(ctx, "", "") {
+		t.Errorf("created %s", o.Name)
+	}
+}
+
+func TestTimelines(t *testing.T) {
+	src, ctx := newSource(t), context.Background()
+	numbers := func() []uint32 {
+		t.Helper()
+		all, err := Timelines(ctx, src.s)
+		check(t, err)
+		n := []uint32{}
+		for _, tl := range all {
+			n = append(n, tl.Timeline)
+		}
+		return n
+	}
+	src.log(3, 1)
+	put(t, src.s, "0-a-stranger", "")
+	put(t, src.s, "00000001", "not a folder")
+	put(t, src.s, "ab/def", "")
+	put(t, src.s, "abc/def", "")
+	check(t, CreateReplica(ctx, src.s, someReplica()))
+	if d := cmp.Diff([]uint32{1}, numbers()); d != "" {
+		t.Error(d)
+	}
+	src.open(Timeline{Timeline: 2, Parent: 1, ParentTx: 3})
+	src.open(Timeline{Timeline: 3, Parent: 1, ParentTx: 3})
+	src.open(Timeline{Timeline: 0xfffffffe, Parent: 1, ParentTx: 3})
+	src.open(Timeline{Timeline: 0xffffffff, Parent: 1, ParentTx: 3})
+	src.open(Timeline{Timeline: 0xab, Parent: 1, ParentTx: 3})
+	if d := cmp.Diff([]uint32{1, 2, 3, 0xab, 0xfffffffe, 0xffffffff}, numbers()); d != "" {
+		t.Error(d)
+	}
+	check(t, src.s.Delete(ctx, segment.TimelineName(1))) // its log is still there
+	_, err := Timelines(ctx, src.s)
+	var corrupt *CorruptError
+	if !errors.As(err, &corrupt) || corrupt.Object != segment.TimelineName(1) || errors.Is(err, store.ErrNotExist) {
+		t.Errorf("timeline.json missing: %v", err)
+	}
+	if got, err := Timelines(ctx, storetest.NewMemory()); err != nil || len(got) != 0 {
+		t.Errorf("nothing: %v, %v", got, err)
+	}
+}
+
+func TestTimelinesCost(t *testing.T) {
+	src := branched(t)
+	var counts store.Counts
+	all, err := Timelines(context.Background(), store.Count(src.s, &counts))
+	if u := counts.Usage(); err != nil || len(all) != 3 || u.List.Requests != 1 || u.Read.Requests != 4 {
+		t.Errorf("%d timelines, %v: %+v", len(all), err, u)
+	}
+}
+
+// A timeline that is opened between the read and the list is found.
+func TestTimelineOpenedMeanwhile(t *testing.T) {
+	src := branched(t)
+	f := faultstore.Wrap(src.s, faultstore.Options{}, faultstore.When(
+		faultstore.And(faultstore.OnOp(store.OpRead), faultstore.NameMatch("00000003/*"), faultstore.OnIndex(0)), faultstore.Fail(store.ErrNotExist)))
+	check(t, src.s.Delete(context.Background(), segment.LogName(3, 41, 43)))
+	if all, err := Timelines(context.Background(), f); err != nil || len(all) != 3 {
+		t.Errorf("%d timelines, %v", len(all), err)
+	}
+}
+
+func TestPos(t *testing.T) {
+	for _, p := range []Pos{{}, {1, 42}, {1<<32 - 1, 1<<64 - 1}} {
+		got, err := ParsePos(p.String())
+		if err != nil || got != p {
+			t.Errorf("%v: %v, %v", p, got, err)
+		}
+		b, err := json.Marshal(map[string]Pos{"at": p})
+		check(t, err)
+		if want := `{"at":"` + p.String() + `"}`; string(b) != want {
+			t.Errorf("JSON is %s, want %s", b, want)
+		}
+		var back map[string]Pos
+		check(t, json.Unmarshal(b, &back))
+		if back["at"] != p {
+			t.Errorf("JSON %s gives %v", b, back)
+		}
+	}
+	for _, s := range []string{"", "1", "/", "1/", "/1", "1/2/3", "-1/2", "1/-2", " 1/2", "x/2", "4294967296/1", "1/18446744073709551616", "0x1/2"} {
+		if p, err := ParsePos(s); err == nil {
+			t.Errorf("%q is %v", s, p)
+		}
+		if err := new(Pos).UnmarshalText([]byte(s)); err == nil {
+			t.Errorf("%q as text", s)
+		}
+	}
+	ascending := []Pos{{}, {1, 0}, {1, 1}, {1, 100}, {2, 1}, {2, 2}}
+	for i, p := range ascending {
+		for j, q := range ascending {
+			if got := p.Compare(q); (got < 0) != (i < j) || (got > 0) != (i > j) {
+				t.Errorf("%v.Compare(%v) = %d", p, q, got)
+			}
+		}
+	}
+}
