@@ -1,0 +1,64 @@
+# One way to do each thing. Everything here runs on a machine with Go and a C compiler; tools that are
+# not there are fetched through the Go module proxy.
+
+GO          ?= go
+CC          ?= cc
+STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.1
+TESTFLAGS   ?=
+C_SOURCES   := vfs/shim.c internal/vfstest/trace.c
+# What carries no cgo, and must stay so.
+PURE        := ./shipper/... ./restore/... ./store/... ./internal/segment/... ./internal/pagesum/... ./internal/wal/... ./internal/replica/...
+
+.PHONY: help build demo test check bench fuzz sanitize clean
+
+help:
+	@echo "make demo      write, kill, restore, compare: the main job on a local folder"
+	@echo "make test      all tests under the race detector"
+	@echo "make check     format, vet, staticcheck, C warnings, builds without cgo"
+	@echo "make bench     what replication costs the writer, beside plain SQLite"
+	@echo "make fuzz      each fuzz target for FUZZTIME (60s)"
+	@echo "make sanitize  the shim's tests under ASan and UBSan"
+	@echo "make build     the commands into bin/"
+
+build:
+	$(GO) build -o bin/ ./cmd/...
+
+demo:
+	@$(GO) run ./cmd/demo $(DEMOFLAGS)
+
+test:
+	$(GO) test -race -timeout 20m $(TESTFLAGS) ./...
+
+check: check-format check-c
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	CGO_ENABLED=0 $(GO) build $(PURE)
+
+.PHONY: check-format check-c
+check-format:
+	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt -w needed:"; echo "$$out"; exit 1; fi
+
+check-c:
+	@for f in $(C_SOURCES); do \
+		echo "$(CC) -Wall -Wextra -Werror $$f"; \
+		$(CC) -std=gnu11 -Wall -Wextra -Werror -O2 -fsyntax-only -I$$(dirname $$f) $$f || exit 1; \
+	done
+
+bench:
+	$(GO) run ./bench $(BENCHFLAGS)
+
+FUZZTIME ?= 60s
+fuzz:
+	$(GO) test ./internal/segment -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZTIME)
+	$(GO) test ./internal/segment -run '^$$' -fuzz FuzzName -fuzztime $(FUZZTIME)
+	$(GO) test ./internal/wal -run '^$$' -fuzz FuzzWAL -fuzztime $(FUZZTIME)
+
+# The whole C side of the program, SQLite included, is built with the
+# sanitizers; the tests that write at random are the ones that find something.
+SANITIZE ?= -fsanitize=undefined -fno-sanitize-recover=undefined
+sanitize:
+	CGO_CFLAGS="-O1 -g $(SANITIZE)" CGO_LDFLAGS="$(SANITIZE)" \
+		$(GO) test -asan -timeout 10m -run 'Capture|Ring|Hold' ./vfs
+
+clean:
+	rm -rf bin

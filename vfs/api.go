@@ -1,0 +1,84 @@
+package vfs
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"seawal/internal/replica"
+)
+
+// Pos is a point in the history of a database: a transaction of a timeline. A later one is greater.
+// Its text form is "1/42".
+type Pos = replica.Pos
+
+// databaseFor finds the database of a *sql.DB, which is connected if it has not been yet.
+func databaseFor(ctx context.Context, db *sql.DB) (*run, *database, error) {
+	d, ok := db.Driver().(*connectorDriver)
+	if !ok {
+		return nil, nil, fmt.Errorf("%w: the *sql.DB is not one of a seawal driver (its driver is %T)", ErrNotReplicated, db.Driver())
+	}
+	c := (*connector)(d)
+	if !c.target.replicated() {
+		return nil, nil, fmt.Errorf("%w: %s was opened without _replica, and %s is not set", ErrNotReplicated, c.target.path, EnvReplica)
+	}
+	c.mu.Lock()
+	opened, closed := c.db, c.closed
+	c.mu.Unlock()
+	if closed {
+		return nil, nil, sql.ErrConnDone
+	}
+	if opened == nil {
+		if err := db.PingContext(ctx); err != nil {
+			return nil, nil, err
+		}
+		c.mu.Lock()
+		opened = c.db
+		c.mu.Unlock()
+	}
+	r, err := opened.running()
+	if err != nil {
+		return nil, nil, err
+	}
+	return r, opened, nil
+}
+
+// Position returns the position of everything that was committed before the call, by any connection of this
+// process. It waits until the replica has been reached once, since only the replica
+// knows the number of the transaction that came last.
+func Position(ctx context.Context, db *sql.DB) (Pos, error) {
+	r, _, err := databaseFor(ctx, db)
+	if err != nil {
+		return Pos{}, err
+	}
+	return r.shipper.Position(ctx)
+}
+
+// Wait returns when everything up to pos is durable: stored by the replica. It rides the cadence of the
+// shipper; Flush ships at once. When ctx ends first, the transactions are
+// committed locally and their replication is unknown. ErrFenced: they will never be replicated from here.
+func Wait(ctx context.Context, db *sql.DB, pos Pos) error {
+	r, _, err := databaseFor(ctx, db)
+	if err != nil {
+		return err
+	}
+	return r.shipper.Wait(ctx, pos)
+}
+
+// Flush ships what was committed before the call, now, and waits until it is durable. Its errors are Wait's.
+func Flush(ctx context.Context, db *sql.DB) error {
+	r, _, err := databaseFor(ctx, db)
+	if err != nil {
+		return err
+	}
+	return r.shipper.Flush(ctx)
+}
+
+// Status tells how the replication of the database is going. It never waits for the store.
+func Status(ctx context.Context, db *sql.DB) (Stat, error) {
+	_, d, err := databaseFor(ctx, db)
+	if err != nil {
+		return Stat{}, err
+	}
+	return d.status()
+}

@@ -1,0 +1,313 @@
+package vfs
+
+// All unsafe code and every function that C calls are in this file. No Go
+// pointer is ever kept in C: the shim knows a database by a handle.
+
+/*
+#cgo CFLAGS: -std=gnu11 -Wall -Wextra
+#cgo linux LDFLAGS: -Wl,--unresolved-symbols=ignore-in-object-files -lpthread
+#cgo darwin LDFLAGS: -Wl,-undefined,dynamic_lookup
+
+#include <stdlib.h>
+#include "sqlite_abi.h"
+#include "shim.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"unsafe"
+
+	_ "github.com/mattn/go-sqlite3" // the one SQLite of the program: the shim's symbols resolve against it
+
+	"seawal/internal/wal"
+	"seawal/shipper"
+)
+
+// Result codes of SQLite that Go looks at.
+const (
+	sqliteOK        = C.SQLITE_OK
+	sqliteBusy      = C.SQLITE_BUSY
+	sqliteShortRead = C.SQLITE_IOERR_SHORT_READ
+)
+
+// The bytes that the shim writes to its wake-up descriptor.
+const (
+	wakeConsumer   = C.SEAWAL_WAKE
+	wakeCheckpoint = C.SEAWAL_WAKE_CHECKPOINT
+)
+
+// errBusy says that the log and what was published disagree for the moment.
+var errBusy = errors.New("the database is being written")
+
+// registerShim puts the VFS name over the VFS lower ("" for the default one).
+func registerShim(name, lower string) error {
+	if v := int(C.sqlite3_libversion_number()); C.seawal_version_ok(C.int(v)) == 0 {
+		return fmt.Errorf("%w: the program is linked with SQLite %s, which can corrupt a WAL database when its log is restarted; "+
+			"use 3.51.3 or later (go-sqlite3 1.14.45 or later brings it), or the fixed 3.50.7 or 3.44.6", ErrSQLiteVersion, C.GoString(C.sqlite3_libversion()))
+	}
+	cname := C.CString(name)
+	defer C.free(unsafe.Pointer(cname))
+	var clower, cerr *C.char
+	if lower != "" {
+		clower = C.CString(lower)
+		defer C.free(unsafe.Pointer(clower))
+	}
+	if rc := C.seawal_shim_register(cname, clower, &cerr); rc != sqliteOK {
+		return fmt.Errorf("registering the SQLite VFS %q over %q: %s", name, lower, C.GoString(cerr))
+	}
+	return nil
+}
+
+// fullPathname is the name that SQLite gives a file: absolute, links resolved.
+func fullPathname(vfsName, path string) (string, error) {
+	cvfs, cpath := C.CString(vfsName), C.CString(path)
+	defer C.free(unsafe.Pointer(cvfs))
+	defer C.free(unsafe.Pointer(cpath))
+	const size = 4096
+	out := (*C.char)(C.malloc(size))
+	defer C.free(unsafe.Pointer(out))
+	// SQLITE_OK_SYMLINK (512) is no failure: a link was followed.
+	if rc := C.seawal_full_pathname(cvfs, cpath, out, size); rc&0xff != sqliteOK {
+		return "", fmt.Errorf("finding the full path of %q: SQLite error %d", path, int(rc))
+	}
+	return C.GoString(out), nil
+}
+
+// tap is the C side of one database. Its methods may be called from any
+// goroutine but where they say otherwise, until destroy.
+type tap struct {
+	c *C.SeawalTap
+}
+
+// newTap creates the tap of the database at path, which SQLite has not opened yet.
+func newTap(path string, ringBytes, maxWAL int64, block bool, wakeFD uintptr, handle uint64) (tap, error) {
+	cpath := C.CString(path)
+	defer C.free(unsafe.Pointer(cpath))
+	isBlock := C.int(0)
+	if block {
+		isBlock = 1
+	}
+	c := C.seawal_tap_create(cpath, C.uint64_t(ringBytes), C.uint64_t(maxWAL), isBlock, C.int(wakeFD), C.uint64_t(handle))
+	if c == nil {
+		return tap{}, fmt.Errorf("allocating a ring of %d bytes for %s: out of memory", ringBytes, path)
+	}
+	return tap{c}, nil
+}
+
+// destroy frees the tap; false while SQLite has a file of it open.
+func (t tap) destroy() bool { return C.seawal_tap_destroy(t.c) == sqliteOK }
+
+// commitBatch is how many commits one call into C brings.
+const commitBatch = 64
+
+// commitBuffer is the memory of next, reused from call to call.
+type commitBuffer [commitBatch]C.SeawalCommit
+
+// next fills buf and returns how many commits it holds. One goroutine.
+func (t tap) next(buf *commitBuffer) int {
+	return int(C.seawal_tap_next(t.c, &buf[0], commitBatch))
+}
+
+// commit is entry i of buf as the shipper sees it.
+func (buf *commitBuffer) commit(i int) shipper.Commit {
+	c := &buf[i]
+	salt := [2]uint32{uint32(c.aSalt[0]), uint32(c.aSalt[1])}
+	out := shipper.Commit{
+		Kind:      shipper.CommitKind(c.eKind),
+		Ticket:    uint64(c.iTicket),
+		Count:     uint64(c.nCommit),
+		Time:      int64(c.iTime),
+		PageSize:  int(c.szPage),
+		PageCount: uint32(c.nPage),
+	}
+	if out.Kind == shipper.CommitGap {
+		return out
+	}
+	if salt != [2]uint32{} {
+		out.From = wal.Place{Salt: salt, Frame: uint32(c.iFirst)}
+		out.To = wal.Place{Salt: salt, Frame: uint32(c.iLast)}
+	}
+	if out.Kind == shipper.CommitFrames {
+		for j := range out.Frames {
+			if n := int(c.anPiece[j]); n > 0 {
+				out.Frames[j] = unsafe.Slice((*byte)(unsafe.Pointer(c.aPiece[j])), n)
+			}
+		}
+		if last := out.Frames[0]; salt != [2]uint32{} && len(last) > 0 {
+			if len(out.Frames[1]) > 0 {
+				last = out.Frames[1]
+			}
+			slot := wal.FrameHeaderSize + out.PageSize
+			out.To.Cksum = wal.ParseFrameHeader(last[len(last)-slot:]).Cksum
+		}
+	}
+	return out
+}
+
+func (t tap) release(ticket uint64) { C.seawal_tap_release(t.c, C.uint64_t(ticket)) }
+func (t tap) idle() bool            { return C.seawal_tap_idle(t.c) != 0 }
+func (t tap) kick()                 { C.seawal_tap_kick(t.c) }
+func (t tap) ask(frames int)        { C.seawal_tap_ask(t.c, C.uint32_t(frames)) }
+func (t tap) unpin()                { C.seawal_tap_unpin(t.c) }
+
+// persist says whether the last close keeps the WAL file.
+func (t tap) persist(on bool) {
+	v := C.int(0)
+	if on {
+		v = 1
+	}
+	C.seawal_tap_persist(t.c, v)
+}
+
+func (t tap) last() (ticket uint64, time int64) {
+	var ct C.uint64_t
+	var cm C.int64_t
+	C.seawal_tap_last(t.c, &ct, &cm)
+	return uint64(ct), int64(cm)
+}
+
+// tapStats are the shim's counters in the life of the tap.
+type tapStats struct {
+	commits, frames, ranges, foreign, gaps, heldBack, late uint64
+	ringBytes                                              uint64
+	walFrames                                              uint32
+	pageSize                                               int
+	connections                                            int
+}
+
+func (t tap) stats() tapStats {
+	var s C.SeawalStats
+	C.seawal_tap_stats(t.c, &s)
+	return tapStats{
+		commits: uint64(s.nCommit), frames: uint64(s.nFrame), ranges: uint64(s.nRange), foreign: uint64(s.nForeign),
+		gaps: uint64(s.nGap), heldBack: uint64(s.nHeld), late: uint64(s.nLate), ringBytes: uint64(s.nRing),
+		walFrames: uint32(s.mxFrame), pageSize: int(s.szPage), connections: int(s.nOpen),
+	}
+}
+
+// readerPlace is where the reader connection's transaction stands.
+type readerPlace struct {
+	inWAL     bool // the database is in WAL mode
+	place     wal.Place
+	pageSize  int
+	pageCount uint32
+	ticket    uint64
+}
+
+// place pins the place of the reader's transaction until unpin; errBusy when it has to be
+// tried again. The caller serialises it with all that uses the reader connection.
+func (t tap) place() (readerPlace, error) {
+	var p C.SeawalPlace
+	switch rc := C.seawal_tap_place(t.c, &p); rc {
+	case sqliteOK:
+	case sqliteBusy:
+		return readerPlace{}, errBusy
+	default:
+		return readerPlace{}, fmt.Errorf("finding the place of a read transaction: SQLite error %d", int(rc))
+	}
+	out := readerPlace{inWAL: p.isWal != 0, ticket: uint64(p.iTicket)}
+	if out.inWAL {
+		out.place = wal.Place{Salt: [2]uint32{uint32(p.aSalt[0]), uint32(p.aSalt[1])}, Frame: uint32(p.mxFrame)}
+		out.pageSize, out.pageCount = int(p.szPage), uint32(p.nPage)
+	}
+	return out, nil
+}
+
+// readFile reads from the main database file through the reader connection's handle. (A descriptor
+// of our own would, when closed, drop every POSIX lock that the process has on the file.)
+// Bytes beyond the end read as zero. The caller serialises.
+func (t tap) readFile(p []byte, off int64) error {
+	if len(p) == 0 {
+		return nil
+	}
+	rc := C.seawal_tap_read(t.c, unsafe.Pointer(&p[0]), C.int(len(p)), C.int64_t(off))
+	if rc != sqliteOK && rc != sqliteShortRead {
+		return fmt.Errorf("reading the database file at %d: SQLite error %d", off, int(rc))
+	}
+	return nil
+}
+
+// fileSize is the size of the main database file in bytes. The caller serialises.
+func (t tap) fileSize() (int64, error) {
+	var n C.int64_t
+	if rc := C.seawal_tap_file_size(t.c, &n); rc != sqliteOK {
+		return 0, fmt.Errorf("finding the size of the database file: SQLite error %d", int(rc))
+	}
+	return int64(n), nil
+}
+
+// handles names databases to C.
+var handles struct {
+	sync.RWMutex
+	next uint64
+	m    map[uint64]*database
+}
+
+func newHandle(d *database) uint64 {
+	handles.Lock()
+	defer handles.Unlock()
+	if handles.m == nil {
+		handles.m = map[uint64]*database{}
+	}
+	handles.next++
+	handles.m[handles.next] = d
+	return handles.next
+}
+
+func dropHandle(h uint64) {
+	handles.Lock()
+	defer handles.Unlock()
+	delete(handles.m, h)
+}
+
+func databaseOf(h C.uint64_t) *database {
+	handles.RLock()
+	defer handles.RUnlock()
+	return handles.m[uint64(h)]
+}
+
+// seawalGoPragma answers PRAGMA seawal_...; it runs on the thread of the connection.
+//
+//export seawalGoPragma
+func seawalGoPragma(handle C.uint64_t, name, arg *C.char, isRemote C.int, out **C.char, isError, remote *C.int) C.int {
+	d := databaseOf(handle)
+	if d == nil {
+		return 0
+	}
+	var value *string
+	if arg != nil {
+		s := C.GoString(arg)
+		value = &s
+	}
+	a, known := d.pragma(C.GoString(name), value, isRemote != 0)
+	if !known {
+		return 0
+	}
+	*out = C.CString(a.text)
+	if a.failed {
+		*isError = 1
+	}
+	switch a.durability {
+	case durabilityAsync:
+		*remote = 0
+	case durabilityRemote:
+		*remote = 1
+	}
+	return 1
+}
+
+// seawalGoWait keeps a commit of a connection with durability=remote until it is durable.
+//
+//export seawalGoWait
+func seawalGoWait(handle C.uint64_t, ticket C.uint64_t, db unsafe.Pointer) {
+	d := databaseOf(handle)
+	if d == nil {
+		return
+	}
+	d.waitRemote(uint64(ticket), func() bool {
+		return db != nil && C.sqlite3_is_interrupted((*C.sqlite3)(db)) != 0
+	})
+}

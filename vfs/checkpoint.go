@@ -1,0 +1,114 @@
+package vfs
+
+import (
+	"database/sql/driver"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+// checkpointFrames is how many frames the log grows before the next checkpoint
+// is tried: SQLite's own default for wal_autocheckpoint.
+const checkpointFrames = 1000
+
+// maxPasses bounds the passes over the backlog before the writer is held for its tail.
+const maxPasses = 4
+
+// checkpointer runs checkpoints on a connection of its own, so that no commit pays for one.
+// A PASSIVE checkpoint never stops a writer, but under constant writing it
+// never reaches the end of the log either, which then only grows. So when the log is larger than finishBytes, passes
+// over the backlog bring the rest down to a short tail, and a FULL checkpoint
+// does that with the writer held: its next transaction starts the log again.
+type checkpointer struct {
+	tap         tap
+	dial        func(role string) (*sqlite3.SQLiteConn, error)
+	finishBytes int64
+	log         *slog.Logger
+
+	asked chan struct{} // capacity 1: the log has grown
+	stop  chan struct{}
+	done  chan struct{} // closed when run has returned
+
+	conn *sqlite3.SQLiteConn // of run
+}
+
+func newCheckpointer(t tap, dial func(string) (*sqlite3.SQLiteConn, error), finishBytes int64, log *slog.Logger) *checkpointer {
+	c := &checkpointer{
+		tap: t, dial: dial, finishBytes: finishBytes, log: log,
+		asked: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	t.ask(checkpointFrames)
+	go c.run()
+	return c
+}
+
+// close stops the checkpointer and closes its connection.
+func (c *checkpointer) close() error {
+	close(c.stop)
+	<-c.done
+	c.tap.ask(0)
+	if c.conn == nil {
+		return nil
+	}
+	return c.conn.Close()
+}
+
+func (c *checkpointer) run() {
+	defer close(c.done)
+	for {
+		select {
+		case <-c.stop:
+			return
+		case <-c.asked:
+		}
+		if err := c.checkpoint(); err != nil && !isBusy(err) {
+			c.log.Warn("checkpoint failed; the log grows until one succeeds", "error", err)
+		}
+		c.tap.ask(checkpointFrames)
+	}
+}
+
+func (c *checkpointer) checkpoint() error {
+	if c.conn == nil {
+		conn, err := c.dial("checkpoint")
+		if err != nil {
+			return fmt.Errorf("opening a connection for checkpoints: %w", err)
+		}
+		c.conn = conn
+	}
+	st := c.tap.stats()
+	finish := int64(st.walFrames)*int64(st.pageSize+24) >= c.finishBytes
+	for range maxPasses {
+		logged, copied, err := c.pass("PASSIVE")
+		if err != nil || !finish || logged <= copied {
+			return err
+		}
+		if logged-copied <= checkpointFrames {
+			break
+		}
+	}
+	_, _, err := c.pass("FULL")
+	return err
+}
+
+// pass runs one checkpoint and returns the frames in the log and how many of
+// them are in the database file.
+func (c *checkpointer) pass(mode string) (logged, copied int64, err error) {
+	rows, err := c.conn.Query("PRAGMA wal_checkpoint("+mode+")", []driver.Value{})
+	if err != nil {
+		return 0, 0, err
+	}
+	defer rows.Close()
+	row := make([]driver.Value, 3)
+	if err := rows.Next(row); err != nil {
+		if err == io.EOF {
+			return 0, 0, nil
+		}
+		return 0, 0, err
+	}
+	logged, _ = row[1].(int64)
+	copied, _ = row[2].(int64)
+	return logged, copied, nil
+}

@@ -1,0 +1,148 @@
+package vfs
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+// Durability says when a commit returns to the application.
+type Durability string
+
+const (
+	// Async: when SQLite is done; the replica follows within the interval.
+	Async Durability = "async"
+	// Remote: when the replica has it. A commit that waits ends early only when its context is
+	// cancelled: it is then committed locally, replication unknown.
+	Remote Durability = "remote"
+)
+
+// OnFull says what happens in an outage of the store when the log has grown past Config.MaxWAL.
+type OnFull string
+
+const (
+	// Squash lets SQLite reuse the log. When the store is back, the net difference is shipped as one
+	// transaction: the history has no points in between, and says so.
+	Squash OnFull = "squash"
+	// Block makes writers wait until the log has been read.
+	Block OnFull = "block"
+)
+
+// Restore says what happens when the database does not exist and its replica does.
+type Restore string
+
+const (
+	// RestoreNever: opening fails.
+	RestoreNever Restore = "never"
+	// RestoreIfMissing rebuilds the file from the replica first.
+	RestoreIfMissing Restore = "if-missing"
+)
+
+// Checkpoint says who runs checkpoints.
+type Checkpoint string
+
+const (
+	// CheckpointSeawal: seawal does, off the writer's path; connections open with wal_autocheckpoint=0.
+	// An application that sets wal_autocheckpoint or checkpoints by itself is obeyed all the same.
+	CheckpointSeawal Checkpoint = "seawal"
+	// CheckpointApp: the application does, as with the plain driver.
+	CheckpointApp Checkpoint = "app"
+)
+
+// Defaults of Config.
+const (
+	DefaultInterval        = time.Second
+	DefaultRingBytes       = 16 << 20
+	DefaultMaxWAL          = 1 << 30
+	DefaultCheckpointBytes = 64 << 20
+	DefaultCloseTimeout    = 30 * time.Second
+)
+
+// Config is how the databases of one driver are replicated. The zero value is
+// useful: the driver "seawal" has it. Parameters of a DSN come before it.
+type Config struct {
+	// Replica is the exact URL of the replica (DSN: _replica). Base, used when it is empty, is a URL under which
+	// each database has its replica by its file name (environment: SEAWAL_REPLICA, read when a
+	// database is opened, in case Base is empty too). With none of them the driver behaves as "sqlite3" does.
+	Replica, Base string
+
+	Interval   time.Duration // ship at least this often while there are commits (_ship_interval); 0: DefaultInterval
+	Durability Durability    // _durability; "": Async
+	Restore    Restore       // _restore; "": RestoreNever
+	OnFull     OnFull        // _on_full; "": Squash
+	Checkpoint Checkpoint    // _checkpoint; "": CheckpointSeawal
+
+	RingBytes       int64 // memory for captured frames of one database, bytes; 0: DefaultRingBytes
+	MaxWAL          int64 // size of the log at which OnFull applies, bytes; 0: DefaultMaxWAL
+	CheckpointBytes int64 // size of the log at which a checkpoint is made to finish, bytes; 0: DefaultCheckpointBytes
+
+	// CloseTimeout is how long closing the last *sql.DB of a database may take to
+	// ship the rest; 0: DefaultCloseTimeout.
+	CloseTimeout time.Duration
+
+	Logger *slog.Logger // nil: slog.Default
+
+	// VFS is the SQLite VFS below seawal's; "" is SQLite's default one. The parameter vfs of a DSN comes before it.
+	VFS string
+
+	// Extensions and ConnectHook are as in sqlite3.SQLiteDriver.
+	Extensions  []string
+	ConnectHook func(*sqlite3.SQLiteConn) error
+}
+
+// minRingBytes holds four frames of the largest page size.
+const minRingBytes = 1 << 20
+
+// withDefaults is c with its zero values filled in.
+func (c Config) withDefaults() Config {
+	setDefault(&c.Interval, DefaultInterval)
+	setDefault(&c.Durability, Async)
+	setDefault(&c.Restore, RestoreNever)
+	setDefault(&c.OnFull, Squash)
+	setDefault(&c.Checkpoint, CheckpointSeawal)
+	setDefault(&c.RingBytes, DefaultRingBytes)
+	setDefault(&c.MaxWAL, DefaultMaxWAL)
+	setDefault(&c.CheckpointBytes, DefaultCheckpointBytes)
+	setDefault(&c.CloseTimeout, DefaultCloseTimeout)
+	return c
+}
+
+func setDefault[T comparable](p *T, def T) {
+	var zero T
+	if *p == zero {
+		*p = def
+	}
+}
+
+// validate says what is wrong with c, which has its defaults. Each message names the field, the
+// value and what may stand there.
+func (c Config) validate() error {
+	switch {
+	case c.Interval < time.Millisecond:
+		return fmt.Errorf("%w: Interval is %v; the shortest is 1ms", ErrConfig, c.Interval)
+	case c.CloseTimeout < 0:
+		return fmt.Errorf("%w: CloseTimeout is %v; it can't be negative", ErrConfig, c.CloseTimeout)
+	case c.RingBytes < minRingBytes:
+		return fmt.Errorf("%w: RingBytes is %d; the smallest ring is %d bytes", ErrConfig, c.RingBytes, minRingBytes)
+	case c.MaxWAL < minRingBytes:
+		return fmt.Errorf("%w: MaxWAL is %d; the smallest log is %d bytes", ErrConfig, c.MaxWAL, minRingBytes)
+	case c.CheckpointBytes < minRingBytes:
+		return fmt.Errorf("%w: CheckpointBytes is %d; the smallest value is %d", ErrConfig, c.CheckpointBytes, minRingBytes)
+	}
+	for _, e := range []struct {
+		name, value string
+		allowed     []string
+	}{
+		{"Durability (_durability)", string(c.Durability), []string{string(Async), string(Remote)}},
+		{"Restore (_restore)", string(c.Restore), []string{string(RestoreNever), string(RestoreIfMissing)}},
+		{"OnFull (_on_full)", string(c.OnFull), []string{string(Squash), string(Block)}},
+		{"Checkpoint (_checkpoint)", string(c.Checkpoint), []string{string(CheckpointSeawal), string(CheckpointApp)}},
+	} {
+		if e.value != e.allowed[0] && e.value != e.allowed[1] {
+			return fmt.Errorf("%w: %s is %q; use %q or %q", ErrConfig, e.name, e.value, e.allowed[0], e.allowed[1])
+		}
+	}
+	return nil
+}

@@ -1,0 +1,348 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+
+	"seawal/internal/replica"
+	"seawal/restore"
+	"seawal/shipper"
+	"seawal/store"
+)
+
+// lookTimeout bounds how long opening a database that does not exist waits for the
+// store to say whether a replica does.
+const lookTimeout = 10 * time.Second
+
+// database is one replicated file in this process. Every *sql.DB on it holds a reference;
+// with the first it starts to ship, with the last it ships the rest and stops. The tap lives on
+// while SQLite has the file open, so that nothing escapes capture.
+type database struct {
+	path    string // as SQLite names it
+	replica string // normalised URL
+	cfg     Config
+	vfsName string
+	mode    string // the DSN's mode parameter, which our own connections open with too
+	tap     tap
+	handle  uint64
+	wakeR   *os.File
+	wakeW   *os.File
+	wake    chan struct{} // of the source
+
+	mu   sync.Mutex // for the rest
+	refs int
+	run  *run // nil while nothing ships
+}
+
+// run is one life of the shipper and what belongs to it.
+type run struct {
+	source  *source
+	shipper *shipper.Shipper
+	store   store.Store
+	counts  *store.Counts
+	ckpt    *checkpointer // nil when the application checkpoints
+}
+
+// databases are the replicated files of this process. Lock order: databases, then database.mu.
+var databases struct {
+	sync.Mutex
+	byPath map[string]*database
+	byURL  map[string]*database
+}
+
+// openDatabase finds or makes the database of a target and takes a reference.
+func openDatabase(ctx context.Context, t target, vfsName string) (*database, error) {
+	path, err := fullPathname(vfsName, t.path)
+	if err != nil {
+		return nil, err
+	}
+	url, err := store.Normalize(t.cfg.Replica)
+	if err != nil {
+		return nil, fmt.Errorf("replica of %s: %w", path, err)
+	}
+	databases.Lock()
+	defer databases.Unlock()
+	if d := databases.byPath[path]; d != nil {
+		if d.replica != url {
+			return nil, fmt.Errorf("%w: %s is open with the replica %s already, not %s; close it first, or use the same URL",
+				ErrReplicaInUse, path, store.Redact(d.replica), store.Redact(url))
+		}
+		d.mu.Lock()
+		d.refs++
+		d.mu.Unlock()
+		return d, nil
+	}
+	if d := databases.byURL[url]; d != nil {
+		return nil, fmt.Errorf("%w: %s is the replica of %s; give %s a URL of its own",
+			ErrReplicaInUse, store.Redact(url), d.path, path)
+	}
+	if err := prepareFile(ctx, path, t.cfg); err != nil {
+		return nil, err
+	}
+	d, err := newDatabase(path, url, t, vfsName)
+	if err != nil {
+		return nil, err
+	}
+	if databases.byPath == nil {
+		databases.byPath, databases.byURL = map[string]*database{}, map[string]*database{}
+	}
+	databases.byPath[path], databases.byURL[url] = d, d
+	return d, nil
+}
+
+// prepareFile looks at a database that does not exist (or is empty) for its replica: it is restored, or
+// opening fails, so that a new database never goes on in the place of a lost one. A
+// store that can't be reached is no reason to fail unless a restore was asked for.
+func prepareFile(ctx context.Context, path string, cfg Config) error {
+	if fi, err := os.Stat(path); err == nil && fi.Size() > 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	s, err := store.Open(ctx, cfg.Replica)
+	if err != nil {
+		return fmt.Errorf("replica of %s: %w", path, err)
+	}
+	defer s.Close()
+	_, err = replica.ReadReplica(ctx, s)
+	switch {
+	case errors.Is(err, store.ErrNotExist):
+		return nil
+	case err == nil && cfg.Restore == RestoreNever:
+		return fmt.Errorf("%w: %s is missing or empty and %s holds a database; open with _restore=if-missing to rebuild the file, "+
+			"or use another replica URL for a new database", ErrReplicaExists, path, store.Redact(cfg.Replica))
+	case err != nil && cfg.Restore == RestoreNever:
+		cfg.logger().Warn("the replica can't be reached; the new database will be compared with it later",
+			"database", path, "replica", store.Redact(cfg.Replica), "error", err)
+		return nil
+	case err != nil:
+		return fmt.Errorf("restoring %s from %s: %w", path, store.Redact(cfg.Replica), err)
+	}
+	return restoreFile(context.WithoutCancel(ctx), s, path)
+}
+
+// restoreFile rebuilds a database whose replica exists.
+func restoreFile(ctx context.Context, s store.Store, path string) error {
+	_, err := restore.Run(ctx, s, restore.Options{Output: path, Force: true})
+	if err != nil && !errors.Is(err, restore.ErrNoPoint) { // a replica that was begun and has no snapshot yet
+		return fmt.Errorf("restoring %s before it is opened: %w", path, err)
+	}
+	return nil
+}
+
+func (c Config) logger() *slog.Logger {
+	if c.Logger != nil {
+		return c.Logger
+	}
+	return slog.Default()
+}
+
+func newDatabase(path, url string, t target, vfsName string) (*database, error) {
+	d := &database{
+		path: path, replica: url, cfg: t.cfg, vfsName: vfsName, mode: t.query.Get("mode"),
+		wake: make(chan struct{}, 1), refs: 1,
+	}
+	var err error
+	if d.wakeR, d.wakeW, err = os.Pipe(); err != nil {
+		return nil, fmt.Errorf("making a pipe for %s: %w", path, err)
+	}
+	d.handle = newHandle(d)
+	d.tap, err = newTap(path, t.cfg.RingBytes, t.cfg.MaxWAL, t.cfg.OnFull == Block, descriptor(d.wakeW), d.handle)
+	if err != nil {
+		dropHandle(d.handle)
+		return nil, errors.Join(err, d.wakeR.Close(), d.wakeW.Close())
+	}
+	go d.listen()
+	return d, nil
+}
+
+// descriptor is the file's descriptor, without the change to blocking mode that File.Fd makes.
+func descriptor(f *os.File) uintptr {
+	var fd uintptr
+	if c, err := f.SyscallConn(); err == nil {
+		_ = c.Control(func(v uintptr) { fd = v })
+	}
+	return fd
+}
+
+// listen passes the shim's wake-ups on until the pipe is closed.
+func (d *database) listen() {
+	var b [64]byte
+	for {
+		n, err := d.wakeR.Read(b[:])
+		if err != nil {
+			return
+		}
+		for _, v := range b[:n] {
+			switch v {
+			case wakeConsumer:
+				poke(d.wake)
+			case wakeCheckpoint:
+				d.mu.Lock()
+				if d.run != nil && d.run.ckpt != nil {
+					poke(d.run.ckpt.asked)
+				}
+				d.mu.Unlock()
+			}
+		}
+	}
+}
+
+// poke sends without waiting: one signal that is not taken yet stands for all.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// dial opens a connection of our own, on the same VFS, that the shim knows by its role. It never checkpoints
+// on its own account, and gives way at once.
+func (d *database) dial(role string) (*sqlite3.SQLiteConn, error) {
+	params := map[string]string{"vfs": d.vfsName, "seawal_role": role, "_busy_timeout": "0"}
+	if d.mode != "" {
+		params["mode"] = d.mode
+	}
+	conn, err := (&sqlite3.SQLiteDriver{}).Open(target{dsn: fileURI(d.path)}.withParams(params))
+	if err != nil {
+		return nil, err
+	}
+	c := conn.(*sqlite3.SQLiteConn)
+	if _, err := c.Exec("PRAGMA wal_autocheckpoint=0", nil); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// start begins to ship, once the application's first connection is open.
+func (d *database) start(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.run != nil {
+		return nil
+	}
+	log := d.cfg.logger().With("database", d.path, "replica", store.Redact(d.replica))
+	raw, err := store.Open(ctx, d.replica)
+	if err != nil {
+		return fmt.Errorf("replica of %s: %w", d.path, err)
+	}
+	r := &run{counts: new(store.Counts)}
+	r.source = &source{tap: d.tap, path: d.path, dial: d.dial, wake: d.wake}
+	r.store = store.Stack(raw, store.StackOptions{Counts: r.counts})
+	r.shipper, err = shipper.New(shipper.Config{
+		Source: r.source, Store: r.store, DBPath: d.path, StateDir: stateDir(d.path),
+		Interval: d.cfg.Interval, Logger: log,
+	})
+	if err != nil {
+		return errors.Join(err, r.store.Close())
+	}
+	if d.cfg.Checkpoint == CheckpointSeawal {
+		r.ckpt = newCheckpointer(d.tap, d.dial, d.cfg.CheckpointBytes, log)
+	}
+	d.run = r
+	return nil
+}
+
+// stateDir is the folder of local state beside the database.
+func stateDir(path string) string { return path + "-seawal" }
+
+// release gives a reference back. The last one ships the rest, for at most
+// CloseTimeout, and says what could not be shipped.
+func (d *database) release() error {
+	databases.Lock()
+	defer databases.Unlock()
+	d.mu.Lock()
+	d.refs--
+	last := d.refs == 0
+	r := d.run
+	if last {
+		d.run = nil
+	}
+	d.mu.Unlock()
+	if !last {
+		return nil
+	}
+	var err error
+	if r != nil {
+		err = d.stop(r)
+	}
+	if d.tap.destroy() {
+		delete(databases.byPath, d.path)
+		delete(databases.byURL, d.replica)
+		dropHandle(d.handle)
+		err = errors.Join(err, d.wakeW.Close(), d.wakeR.Close())
+	}
+	return err
+}
+
+// stop ends a run.
+func (d *database) stop(r *run) error {
+	var err error
+	if r.ckpt != nil {
+		err = r.ckpt.close()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), d.cfg.CloseTimeout)
+	defer cancel()
+	shipErr := r.shipper.Close(ctx)
+	// What did not reach the replica stays in the log: the next open resumes there.
+	d.tap.persist(shipErr != nil)
+	err = errors.Join(shipErr, err, r.source.close(), r.store.Close())
+	return err
+}
+
+// running is the shipper, or an error when nothing ships.
+func (d *database) running() (*run, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.run == nil {
+		return nil, fmt.Errorf("%s: %w", d.path, os.ErrClosed)
+	}
+	return d.run, nil
+}
+
+// waitRemote keeps a commit until it is durable or its statement is interrupted. A fenced replica
+// never makes it durable: the commit waits for its context, as it asked to.
+func (d *database) waitRemote(ticket uint64, interrupted func() bool) {
+	r, err := d.running()
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = r.shipper.WaitTicket(ctx, ticket) // Status has the error
+	}()
+	tick := time.NewTicker(interruptPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+			if interrupted() {
+				cancel()
+				<-done
+				return
+			}
+		}
+	}
+}
+
+// interruptPoll is how often a waiting commit looks whether it was cancelled:
+// sqlite3_interrupt sets a flag and wakes nobody.
+const interruptPoll = 5 * time.Millisecond
+
+// fileURI is the path as a SQLite URI.
+func fileURI(path string) string {
+	return "file:" + escapePath(filepath.ToSlash(path))
+}

@@ -1,0 +1,35 @@
+// Package vfs registers the database/sql driver "seawal": go-sqlite3 on a SQLite VFS that
+// replicates each database to object storage as it is written.
+//
+//	import _ "seawal/vfs"
+//
+//	db, err := sql.Open("seawal", "file:app.db?_journal_mode=WAL&_replica=file:///backup/app")
+//
+// Connections are *sqlite3.SQLiteConn, and every parameter of go-sqlite3 works as before. Without a
+// replica (no _replica in the DSN, no SEAWAL_REPLICA in the environment, no Config) the driver
+// opens the database as "sqlite3" does, and none of this package is in its way.
+//
+// # This package's leg of the journey
+//
+// A commit is captured on SQLite's own thread by shim.c, whose header comment is the manual of capture. It
+// leaves this package as a shipper.Commit, through source.go. What else is here:
+//
+//	driver.go, dsn.go, config.go   what the user says
+//	database.go                    one replicated file of this process: its tap, its shipper, its checkpointer
+//	source.go                      the database as the shipper sees it: captured commits, pinned states, page images
+//	checkpoint.go                  checkpoints, off the writer's path
+//	bridge.go                      all unsafe code, and every function between C and Go
+//	api.go, status.go, pragma.go   positions, waiting, status
+//
+// # Goroutines
+//
+//	name           started by      stops when                   joined by
+//	listen         newDatabase     the wake-up pipe is closed   nobody: it ends with the pipe's read end
+//	checkpointer   database.start  checkpointer.close           checkpointer.close
+//	shipper's own  shipper.New     Shipper.Close                Shipper.Close
+//
+// # Locks
+//
+// databases, then database.mu. connector.mu comes before both. source.mu is taken alone. The C
+// side's mutexes are the last ones and are never held while Go runs.
+package vfs

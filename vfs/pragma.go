@@ -1,0 +1,112 @@
+package vfs
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"seawal/internal/replica"
+)
+
+// connDurability is what a PRAGMA does to the durability of its connection.
+type connDurability uint8
+
+const (
+	durabilityKept connDurability = iota
+	durabilityAsync
+	durabilityRemote
+)
+
+// answer is what a PRAGMA returns: one row with one text, or an error.
+type answer struct {
+	text       string
+	failed     bool
+	durability connDurability
+}
+
+// pragmaTimeout bounds a PRAGMA that waits and was given no time.
+const pragmaTimeout = 30 * time.Second
+
+// pragma answers the PRAGMAs of seawal; known is false for any other name.
+//
+//	PRAGMA seawal_status              the Stat as JSON
+//	PRAGMA seawal_wait [= ms]         wait until what is committed is durable; returns its position
+//	PRAGMA seawal_flush [= ms]        the same, shipping at once
+//	PRAGMA seawal_durability [= remote|async]   of this connection
+//
+// It runs on the thread of the connection, which may be inside a transaction.
+func (d *database) pragma(name string, value *string, remote bool) (a answer, known bool) {
+	switch name {
+	case "seawal_status":
+		st, err := d.status()
+		if err != nil {
+			return failure(err), true
+		}
+		b, err := json.Marshal(st)
+		if err != nil {
+			return failure(err), true
+		}
+		return answer{text: string(b)}, true
+	case "seawal_wait":
+		return d.pragmaWait(name, value, false), true
+	case "seawal_flush":
+		return d.pragmaWait(name, value, true), true
+	case "seawal_durability":
+		return pragmaDurability(value, remote), true
+	}
+	return answer{}, false
+}
+
+func failure(err error) answer { return answer{text: err.Error(), failed: true} }
+
+func (d *database) pragmaWait(name string, value *string, flush bool) answer {
+	timeout := pragmaTimeout
+	if value != nil {
+		ms, err := strconv.ParseUint(*value, 10, 31)
+		if err != nil {
+			return failure(fmt.Errorf("seawal: PRAGMA %s=%s: use the longest wait in milliseconds", name, *value))
+		}
+		timeout = time.Duration(ms) * time.Millisecond
+	}
+	r, err := d.running()
+	if err != nil {
+		return failure(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	pos, err := waitForAll(ctx, r, flush)
+	if err != nil {
+		return failure(err)
+	}
+	return answer{text: pos.String()}
+}
+
+// waitForAll waits until what is committed now is durable.
+func waitForAll(ctx context.Context, r *run, flush bool) (replica.Pos, error) {
+	pos, err := r.shipper.Position(ctx)
+	if err != nil {
+		return pos, err
+	}
+	if flush {
+		return pos, r.shipper.Flush(ctx)
+	}
+	return pos, r.shipper.Wait(ctx, pos)
+}
+
+func pragmaDurability(value *string, remote bool) answer {
+	if value == nil {
+		if remote {
+			return answer{text: string(Remote)}
+		}
+		return answer{text: string(Async)}
+	}
+	switch Durability(*value) {
+	case Remote:
+		return answer{text: *value, durability: durabilityRemote}
+	case Async:
+		return answer{text: *value, durability: durabilityAsync}
+	}
+	return failure(fmt.Errorf("seawal: PRAGMA seawal_durability=%s: use remote or async", *value))
+}

@@ -1,0 +1,122 @@
+/*
+** The border between C and Go: what bridge.go calls in shim.c, and the few
+** functions of bridge.go that shim.c calls. Each comment names the thread and the owner.
+*/
+#ifndef SEAWAL_SHIM_H
+#define SEAWAL_SHIM_H
+
+#include <stdint.h>
+
+typedef struct SeawalTap SeawalTap;
+
+/* What became of a commit's pages. The numbers are shipper.CommitKind's. */
+#define SEAWAL_FRAMES  1   /* in the ring, in WAL layout */
+#define SEAWAL_RANGE   2   /* to be read back from the WAL file */
+#define SEAWAL_GAP     3   /* known only by its outcome */
+
+/* One or more captured commits, as the consumer sees them. */
+typedef struct SeawalCommit SeawalCommit;
+struct SeawalCommit {
+  int eKind;                 /* SEAWAL_FRAMES, _RANGE or _GAP */
+  uint32_t szPage;           /* bytes */
+  uint32_t nPage;            /* size of the database after the commit, pages */
+  uint32_t aSalt[2];         /* generation of the WAL, 0 in rollback journal modes */
+  uint32_t iFirst;           /* frames (iFirst, iLast] */
+  uint32_t iLast;
+  uint32_t isSeen;           /* private to shim.c: seawal_tap_next() returned it */
+  uint64_t iTicket;          /* of the last commit in it */
+  uint64_t nCommit;          /* commits in it */
+  int64_t iTime;             /* of the last of them, unix nanoseconds */
+  const uint8_t *aPiece[2];  /* SEAWAL_FRAMES: into the ring, valid until released */
+  uint64_t anPiece[2];       /* bytes */
+  uint64_t iEnd;             /* private to shim.c: ring position behind it */
+};
+
+/* What the log holds, for BeginRead. */
+typedef struct SeawalPlace SeawalPlace;
+struct SeawalPlace {
+  int isWal;                 /* the reader has the WAL open */
+  int iReadLock;             /* the read lock that it holds: 0 to 4, -1 for none */
+  uint32_t aSalt[2];         /* the last published place */
+  uint32_t mxFrame;
+  uint32_t szPage;           /* from the wal-index, 0 when there is none */
+  uint32_t nPage;
+  uint64_t iTicket;          /* last published commit */
+};
+
+/* Counters, in the life of the tap. */
+typedef struct SeawalStats SeawalStats;
+struct SeawalStats {
+  uint64_t nCommit;          /* commits captured */
+  uint64_t nFrame;           /* frames copied into the ring */
+  uint64_t nRange;           /* commits left in the WAL: ring full or transaction too large */
+  uint64_t nForeign;         /* times that another process's commits were found */
+  uint64_t nGap;             /* times that only the outcome was known */
+  uint64_t nHeld;            /* WAL restarts refused */
+  uint64_t nLate;            /* invariant: bytes still held at the end of a commit. Must stay 0 */
+  uint64_t nRing;            /* bytes in use in the ring now */
+  uint32_t mxFrame;          /* frames in the WAL */
+  uint32_t szPage;
+  uint64_t iTicket;          /* last published commit */
+  int64_t iTime;             /* of that commit */
+  int nOpen;                 /* database connections open, ours included */
+};
+
+/* The bytes that fdWake gets. */
+#define SEAWAL_WAKE             0   /* the consumer is to run */
+#define SEAWAL_WAKE_CHECKPOINT  1   /* the log has grown: seawal_tap_ask() */
+
+/* Roles of our own connections, told by the URI parameter seawal_role. */
+#define SEAWAL_APP         0
+#define SEAWAL_READER      1
+#define SEAWAL_CHECKPOINT  2
+
+/* Registers the VFS zName over the VFS zLower (NULL: the default one). Any
+** thread. Idempotent for the same pair. *pzErr is a static message on failure. */
+int seawal_shim_register(const char *zName, const char *zLower, const char **pzErr);
+
+/* Says whether a SQLite of this version number may be used: it has the fix of the WAL-reset bug. */
+int seawal_version_ok(int iVersion);
+
+/* Full pathname as the VFS zName makes it: the identity of a database. Returns an SQLite code. */
+int seawal_full_pathname(const char *zVfs, const char *zPath, char *zOut, int nOut);
+
+/* A tap is created before the first connection to its database is opened and
+** destroyed after the last one was closed; Go owns it. fdWake gets a byte, SEAWAL_WAKE or
+** SEAWAL_WAKE_CHECKPOINT, and must not block; Go owns the descriptor and keeps it open as long as the tap lives. */
+SeawalTap *seawal_tap_create(const char *zPath, uint64_t szRing, uint64_t mxWal,
+                             int isBlock, int fdWake, uint64_t iHandle);
+int seawal_tap_destroy(SeawalTap*);  /* SQLITE_BUSY while a file is open */
+
+/* The consumer's side; one goroutine. next() copies out up to n commits that
+** it has not returned before. idle() arms the wake-up and returns 1, or returns 0 when there is something. */
+int seawal_tap_next(SeawalTap*, SeawalCommit*, int n);
+void seawal_tap_release(SeawalTap*, uint64_t iTicket);
+int seawal_tap_idle(SeawalTap*);
+
+/* Any thread. */
+void seawal_tap_stats(SeawalTap*, SeawalStats*);
+void seawal_tap_last(SeawalTap*, uint64_t *piTicket, int64_t *piTime);
+void seawal_tap_persist(SeawalTap*, int isPersist);  /* keep the WAL file at the last close */
+void seawal_tap_kick(SeawalTap*);                    /* wake the consumer */
+void seawal_tap_ask(SeawalTap*, uint32_t nFrame);    /* ask once for a checkpoint when nFrame more are in the log; 0: never */
+
+/* The reader connection's file; the caller serialises them with every other
+** use of that connection. place() is for a connection that
+** is in a read transaction: it tells where that is, and holds the log back
+** until unpin(). It returns SQLITE_BUSY when the log and what was published disagree:
+** a commit is on its way, or another process wrote. */
+int seawal_tap_read(SeawalTap*, void *pBuf, int nByte, int64_t iOfst);
+int seawal_tap_file_size(SeawalTap*, int64_t *pnByte);
+int seawal_tap_place(SeawalTap*, SeawalPlace*);
+void seawal_tap_unpin(SeawalTap*);
+
+/* In bridge.go, called on the thread of the connection. zName and zArg belong
+** to SQLite. seawalGoPragma returns 1 when it knows the pragma, with a string from
+** malloc() in *pzOut, *pIsError saying which kind, and *piRemote 0 or 1 when the durability of this connection changes, else -1. */
+int seawalGoPragma(uint64_t iHandle, char *zName, char *zArg, int isRemote,
+                   char **pzOut, int *pIsError, int *piRemote);
+/* Waits until the ticket is durable or the statement is interrupted. */
+void seawalGoWait(uint64_t iHandle, uint64_t iTicket, void *db);
+
+#endif

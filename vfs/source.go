@@ -1,0 +1,244 @@
+package vfs
+
+import (
+	"context"
+	"database/sql/driver"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+
+	"seawal/internal/wal"
+	"seawal/shipper"
+)
+
+var _ shipper.Source = (*source)(nil)
+
+// source is a database as the shipper sees it.
+type source struct {
+	tap  tap
+	path string
+	dial func(role string) (*sqlite3.SQLiteConn, error) // opens a connection of our own
+	wake chan struct{}
+
+	// Of the shipper's draining goroutine.
+	buf  commitBuffer
+	n, i int
+
+	mu      sync.Mutex // for the reader connection, its file handle and its transaction
+	reader  *sqlite3.SQLiteConn
+	reading bool
+}
+
+func (s *source) Next() (shipper.Commit, bool) {
+	if s.i == s.n {
+		s.i, s.n = 0, s.tap.next(&s.buf)
+		if s.n == 0 {
+			return shipper.Commit{}, false
+		}
+	}
+	s.i++
+	return s.buf.commit(s.i - 1), true
+}
+
+func (s *source) Release(ticket uint64) { s.tap.release(ticket) }
+
+func (s *source) Last() (ticket uint64, time int64) { return s.tap.last() }
+
+func (s *source) Idle() bool { return s.i == s.n && s.tap.idle() }
+
+func (s *source) Wake() <-chan struct{} { return s.wake }
+
+func (s *source) WAL() (shipper.WALFile, error) { return os.Open(s.path + "-wal") }
+
+func (s *source) ReadFile(page uint32, p []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.openReaderLocked(); err != nil {
+		return err
+	}
+	return s.readFileLocked(page, p)
+}
+
+func (s *source) readFileLocked(page uint32, p []byte) error {
+	return s.tap.readFile(p, int64(page-1)*int64(len(p)))
+}
+
+func (s *source) openReaderLocked() error {
+	if s.reader != nil {
+		return nil
+	}
+	c, err := s.dial("reader")
+	if err != nil {
+		return fmt.Errorf("opening a connection to read the database: %w", err)
+	}
+	s.reader = c
+	return nil
+}
+
+// close closes the reader connection.
+func (s *source) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reader == nil {
+		return nil
+	}
+	err := s.reader.Close()
+	s.reader = nil
+	return err
+}
+
+// How often BeginRead looks again when a commit is on its way, before it suspects another
+// process: the time between SQLite's update of the wal-index and the release of its lock is
+// microseconds, but the thread may lose its processor there.
+const (
+	placeAttempts = 50
+	placePause    = 200 * time.Microsecond
+)
+
+func (s *source) BeginRead(ctx context.Context) (shipper.ReadTx, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reading {
+		return nil, errors.New("a state of the database is pinned already")
+	}
+	// An empty file has nothing to lock, and a lock could be in the way of the application that is about
+	// to choose its journal mode. The ticket is taken first: what was committed before it would show in the size.
+	ticket, _ := s.tap.last()
+	if fi, err := os.Stat(s.path); errors.Is(err, fs.ErrNotExist) || err == nil && fi.Size() == 0 {
+		return &emptyTx{ticket}, nil
+	}
+	if err := s.openReaderLocked(); err != nil {
+		return nil, err
+	}
+	for {
+		for range placeAttempts {
+			tx, err := s.tryBeginLocked()
+			if !errors.Is(err, errBusy) {
+				return tx, err
+			}
+			select {
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			case <-time.After(placePause):
+			}
+		}
+		// Taking the write lock for a moment makes the shim look at what another process did.
+		if err := s.execLocked("BEGIN IMMEDIATE; ROLLBACK"); err != nil && !isBusy(err) {
+			return nil, fmt.Errorf("looking for commits of other processes: %w", err)
+		}
+	}
+}
+
+// tryBeginLocked begins a read transaction and finds its place.
+func (s *source) tryBeginLocked() (shipper.ReadTx, error) {
+	if err := s.execLocked("BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1"); err != nil {
+		_ = s.execLocked("ROLLBACK") // fails when BEGIN did
+		return nil, fmt.Errorf("beginning to read the database: %w", err)
+	}
+	p, err := s.tap.place()
+	if err != nil {
+		return nil, errors.Join(err, s.execLocked("ROLLBACK"))
+	}
+	tx := &readTx{s: s, at: p}
+	if p.place.Frame == 0 {
+		// Nothing in the log: the file says it all.
+		err = tx.measureLocked()
+	}
+	if err != nil {
+		s.tap.unpin()
+		return nil, errors.Join(err, s.execLocked("ROLLBACK"))
+	}
+	s.reading = true
+	return tx, nil
+}
+
+func (s *source) execLocked(sql string) error {
+	_, err := s.reader.Exec(sql, []driver.Value{})
+	return err
+}
+
+func isBusy(err error) bool {
+	var e sqlite3.Error
+	return errors.As(err, &e) && e.Code == sqlite3.ErrBusy
+}
+
+// emptyTx is the pinned state of a database without a page.
+type emptyTx struct{ ticket uint64 }
+
+var _ shipper.ReadTx = (*emptyTx)(nil)
+
+func (*emptyTx) Place() wal.Place { return wal.Place{} }
+func (t *emptyTx) Ticket() uint64 { return t.ticket }
+func (*emptyTx) PageSize() int    { return 0 }
+func (*emptyTx) PageCount() uint32 {
+	return 0
+}
+func (*emptyTx) ReadFile(page uint32, _ []byte) error {
+	return fmt.Errorf("reading page %d of an empty database", page)
+}
+func (*emptyTx) Close() error { return nil }
+
+// readTx is a pinned state: SQLite's read lock keeps checkpoints from the pages that it needs,
+// and the shim refuses to restart the log.
+type readTx struct {
+	s      *source
+	at     readerPlace
+	closed bool
+}
+
+var _ shipper.ReadTx = (*readTx)(nil)
+
+func (t *readTx) Place() wal.Place  { return t.at.place }
+func (t *readTx) Ticket() uint64    { return t.at.ticket }
+func (t *readTx) PageSize() int     { return t.at.pageSize }
+func (t *readTx) PageCount() uint32 { return t.at.pageCount }
+
+func (t *readTx) ReadFile(page uint32, p []byte) error {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	return t.s.readFileLocked(page, p)
+}
+
+// measureLocked takes page size and page count from the file: byte 16 of its header, and its length.
+func (t *readTx) measureLocked() error {
+	var hdr [18]byte
+	if err := t.s.tap.readFile(hdr[:], 0); err != nil {
+		return err
+	}
+	size := int(binary.BigEndian.Uint16(hdr[16:]))
+	if size == 1 {
+		size = 1 << 16
+	}
+	n, err := t.s.tap.fileSize()
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		size = 0
+	}
+	t.at.pageSize, t.at.pageCount = size, 0
+	if size > 0 {
+		t.at.pageCount = uint32(n / int64(size))
+	}
+	return nil
+}
+
+func (t *readTx) Close() error {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	if t.closed {
+		return nil
+	}
+	t.closed, t.s.reading = true, false
+	t.s.tap.unpin()
+	if err := t.s.execLocked("ROLLBACK"); err != nil {
+		return fmt.Errorf("ending a read of the database: %w", err)
+	}
+	return nil
+}
