@@ -3,6 +3,8 @@ package segment
 import (
 	"bytes"
 	"errors"
+	"io"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -234,4 +236,41 @@ func TestHugeTransaction(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestEncoderMemory holds an Encoder in the middle of a large object to what its documentation says.
+func TestEncoderMemory(t *testing.T) {
+	for _, kind := range []Kind{Log, Merged} {
+		t.Run(kind.String(), func(t *testing.T) {
+			r := testRand(1)
+			page := testImage(r, MaxPageSize)
+			before := heap()
+			e, err := NewEncoder(io.Discard, testHeader(kind, MaxPageSize))
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.Begin(Tx{Number: 42, PageCount: 1000})
+			for n := uint32(1); n <= 200; n++ {
+				page[r.IntN(len(page))]++
+				if err := e.Page(Page{Number: n, Kind: Full, Data: page}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if used := int64(heap()) - int64(before); used > 6<<20 {
+				t.Errorf("encoder holds %d bytes", used)
+			} else {
+				t.Logf("encoder holds %d bytes", used)
+			}
+			runtime.KeepAlive(e)
+		})
+	}
+}
+
+// heap returns the bytes in use after a collection. One leaves what sync.Pools
+// hold in place, so the zstd encoder counts.
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
