@@ -34,9 +34,10 @@ const copyBytes = 256 << 10
 //
 // Everything below root must be one file system.
 type fileStore struct {
-	root string // absolute
-	now  func() time.Time
-	link func(oldpath, newpath string) error // os.Link
+	root   string // absolute
+	now    func() time.Time
+	link   func(oldpath, newpath string) error // os.Link
+	window int                                 // listWindow
 
 	clean sync.Once // removes what killed processes left in hiddenFolder
 
@@ -80,7 +81,7 @@ func OpenFolder(path string) (Store, error) {
 }
 
 func newFileStore(root string) *fileStore {
-	return &fileStore{root: root, now: time.Now, link: os.Link, synced: map[string]bool{}}
+	return &fileStore{root: root, now: time.Now, link: os.Link, window: listWindow, synced: map[string]bool{}}
 }
 
 func (s *fileStore) path(name string) string { return filepath.Join(s.root, filepath.FromSlash(name)) }
@@ -295,9 +296,13 @@ func syncFolder(dir string) error {
 	return err
 }
 
-// staleAge is the age after which a temporary file is taken for stale where locks can't tell.
-// Wrong is harmless: the Create that loses its file fails, and is repeated.
-const staleAge = time.Hour
+// A temporary file younger than freshAge is not stale, though nobody may have
+// locked it: it may have been made this moment. staleAge is the age that counts where locks
+// can't tell. To be wrong is harmless: the Create that loses its file fails, and is repeated.
+const (
+	freshAge = time.Minute
+	staleAge = time.Hour
+)
 
 // removeStale removes the temporary files of processes that were killed. It is best effort: what it
 // leaves costs space, nothing else, and the next process tries again.

@@ -21,7 +21,7 @@ const listWindow = 16384
 // List implements Store.
 func (s *fileStore) List(ctx context.Context, prefix, after string) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
-		l := &lister{s: s, ctx: ctx, prefix: prefix, after: after, yield: yield, window: listWindow}
+		l := &lister{s: s, ctx: ctx, prefix: prefix, after: after, yield: yield, window: s.window}
 		err := begin(ctx, ValidatePrefix(prefix), ValidatePrefix(after))
 		if err == nil {
 			err = l.folder(prefix[:strings.LastIndexByte(prefix, '/')+1])
@@ -113,8 +113,11 @@ func (l *lister) next(rel, last string) (keys []string, more bool, err error) {
 		}
 		entries, err := dir.ReadDir(1024)
 		for _, e := range entries {
-			key, ok := l.key(rel, e)
-			if !ok || key <= last || !l.wanted(key) {
+			key, err := l.key(rel, e)
+			if err != nil {
+				return nil, false, err
+			}
+			if key == "" || key <= last || !l.wanted(key) {
 				continue
 			}
 			if more && key > keys[l.window-1] {
@@ -146,23 +149,29 @@ func (l *lister) smallest(keys []string) []string {
 	return keys[:l.window]
 }
 
-// key is the key of a directory entry; ok is false for what is no object of ours:
+// key is the key of a directory entry, or empty for what is no object of ours:
 // hidden files, odd names, sockets. A symbolic link counts as what it points to.
-func (l *lister) key(rel string, e fs.DirEntry) (key string, ok bool) {
-	key = rel + e.Name()
+func (l *lister) key(rel string, e fs.DirEntry) (string, error) {
+	key := rel + e.Name()
 	if ValidateName(key) != nil {
-		return "", false
+		return "", nil
 	}
 	mode := e.Type()
 	if mode&fs.ModeSymlink != 0 {
 		fi, err := os.Stat(filepath.Join(l.s.path(rel), e.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			return "", nil
+		}
 		if err != nil {
-			return "", false
+			return "", err
 		}
 		mode = fi.Mode().Type()
 	}
-	if mode.IsDir() {
-		return key + "/", true
+	switch {
+	case mode.IsDir():
+		return key + "/", nil
+	case mode.IsRegular():
+		return key, nil
 	}
-	return key, mode.IsRegular()
+	return "", nil
 }

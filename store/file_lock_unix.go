@@ -43,9 +43,11 @@ func (s *fileStore) claim(tmp, final string) error {
 // age of the file has to do: see stale.
 func lockTemporary(f *os.File) { _ = flock(f, syscall.LOCK_EX|syscall.LOCK_NB) }
 
-// stale says that nobody writes the temporary file any more. Between the creation
-// of a file and its lock it is wrong: then the Create fails, and is repeated.
+// stale says that nobody writes the temporary file any more.
 func stale(path string, now time.Time) bool {
+	if !olderThan(path, freshAge, now) {
+		return false
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return false

@@ -172,8 +172,8 @@ func parse(rawURL string) (*url.URL, error) {
 		return nil, bad("its parameters do not parse; percent-encode special characters")
 	}
 	u.Host = strings.ToLower(u.Host)
-	if u.Scheme == "sftp" {
-		u.Host = strings.TrimSuffix(u.Host, ":22")
+	if host, ok := strings.CutSuffix(u.Host, ":22"); ok && u.Scheme == "sftp" && (!strings.Contains(host, ":") || strings.HasSuffix(host, "]")) {
+		u.Host = host
 	}
 	u.Path, u.RawPath = cleanPath(u.Path), ""
 	u.ForceQuery = false

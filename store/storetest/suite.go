@@ -131,19 +131,28 @@ func (t *suite) list(prefix, after string) []string {
 	return names
 }
 
-// pattern is n bytes that differ at every offset and repeat at none that
-// a store could align to.
+// pattern is n bytes that differ from offset to offset; it repeats every 65,537
+// bytes, a prime, so that no store's part or buffer ends where it does.
 func pattern(n int) []byte {
+	base := patternBase()
 	b := make([]byte, n)
+	for i := 0; i < n; {
+		i += copy(b[i:], base)
+	}
+	return b
+}
+
+var patternBase = sync.OnceValue(func() []byte {
+	b := make([]byte, 65537)
 	x := uint32(2463534242)
-	for i := range b {
+	for i := range b { // xorshift32
 		x ^= x << 13
 		x ^= x >> 17
 		x ^= x << 5
 		b[i] = byte(x)
 	}
 	return b
-}
+})
 
 // inParallel runs f for 0 to n-1 on a few goroutines.
 func inParallel(n, goroutines int, f func(i int)) {

@@ -26,7 +26,7 @@ func testEmpty(t *suite) {
 // of odd sizes, and reads them back as a stream.
 func testBig(t *suite) {
 	const size = 20<<20 + 7
-	piece := pattern(64<<10 + 1)
+	piece := patternBase()
 	stream := func() io.Reader { return io.LimitReader(&loop{b: piece}, size) }
 	err := t.s.Create(t.ctx, "00000001/snapshot/0000000000000001", func() (io.ReadCloser, error) {
 		return io.NopCloser(iotest.DataErrReader(stream())), nil

@@ -1,0 +1,28 @@
+package store
+
+import "time"
+
+// FolderOptions is what tests change of the file store.
+type FolderOptions struct {
+	Link   func(oldpath, newpath string) error
+	Window int
+	Now    func() time.Time
+}
+
+// OpenFolderWith opens the file store with some of its parts replaced.
+func OpenFolderWith(root string, o FolderOptions) Store {
+	s := newFileStore(root)
+	if o.Link != nil {
+		s.link = o.Link
+	}
+	if o.Window != 0 {
+		s.window = o.Window
+	}
+	if o.Now != nil {
+		s.now = o.Now
+	}
+	return s
+}
+
+// HiddenFolder is where the file store keeps temporary files.
+const HiddenFolder = hiddenFolder
