@@ -63,6 +63,7 @@ func runStranger(t *testing.T, env ...string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = append(cmd.Env, "GORACE=atexit_sleep_ms=0") // a process under the race detector lingers for a second
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("second process with %q: %v\n%s", env, err, out)
 	}

@@ -318,3 +318,65 @@ func TestFactsCheckpointBracket(t *testing.T) {
 		}
 	}
 }
+
+// An automatic checkpoint runs in the call that committed, on its connection, after the transaction
+// is over. While the log is held back every further commit repeats it.
+func TestFactsAutoCheckpointRunsInTheCommit(t *testing.T) {
+	f := newFacts(t)
+	c := f.open("&_journal_mode=WAL")
+	c.exec("PRAGMA wal_autocheckpoint=4")
+	c.exec(firstTable)
+	c.exec(insertRow)
+	veto := f.veto()
+	defer veto.End()
+	for frame := 4; frame < 7; frame++ {
+		log := f.trace(func() { c.exec(insertRow) })
+		end := log.Index(func(e *vfstest.Event) bool { return e.IsControl(vfstest.FcntlCommitPhaseTwo) })
+		start := log.Index(func(e *vfstest.Event) bool { return e.IsControl(vfstest.FcntlCkptStart) })
+		if end < 0 || start < end || log[start].Conn != log[end].Conn {
+			t.Errorf("frame %d: COMMIT_PHASETWO at %d, CKPT_START at %d:\n%v", frame, end, start, log)
+		}
+	}
+}
+
+// The first connection to a database with a log takes WAL_WRITE_LOCK to recover the wal-index from
+// it. At the release mxFrame has moved from 0 without a commit, and nBackfill is 0 whatever had
+// been copied.
+func TestFactsRecoveryMovesMxFrame(t *testing.T) {
+	f := newFacts(t)
+	c := checkpointed(f)
+	to := copyDatabase(t, f.path)
+	want := released(t, f.trace(func() { c.exec("BEGIN IMMEDIATE; ROLLBACK") }))
+	var next *factsConn
+	log := f.trace(func() { next = openFacts(t, to, f.Name(), "") })
+	wantWords(t, log.Of(vfstest.Shm, vfstest.WAL).Only(func(e *vfstest.Event) bool { return e.Op != vfstest.Access }),
+		`wal.open shm.map0 +WRITE shm.map0 barrier{0/0} +CKPT..RECOVER wal.size:12392
+		 wal?header wal?frame1+body(pg1) wal?frame2+body(pg2,commit=2) wal?frame3+body(pg2,commit=2)
+		 barrier{0/3} +READ1 -READ1 +READ2 -READ2 +READ3 -READ3 +READ4 -READ4 -CKPT..RECOVER -WRITE{3}
+		 +READ1s barrier{3/3} wal?body1 -READ1s`)
+	got := released(t, log)
+	if g, w := got.Header(0), want.Header(0); g.MxFrame != w.MxFrame || g.Salt != w.Salt || g.Cksum != w.Cksum || g.PageCount != w.PageCount {
+		t.Errorf("recovered %+v, want what the log was made with: %+v", g, w)
+	}
+	if want.Backfill() != 3 || got.Backfill() != 0 {
+		t.Errorf("nBackfill was %d and is recovered as %d, want 3 and 0", want.Backfill(), got.Backfill())
+	}
+	next.close()
+}
+
+// VACUUM in WAL mode is one commit, announced by OVERWRITE, whose database is smaller.
+func TestFactsVacuumIsOneCommit(t *testing.T) {
+	f := newFacts(t)
+	c := f.open("&_journal_mode=WAL")
+	c.fill(20)
+	c.exec("DELETE FROM t WHERE a>5")
+	before := released(t, f.trace(func() { c.exec("BEGIN IMMEDIATE; ROLLBACK") })).Header(0).PageCount
+	log := f.trace(func() { c.exec("VACUUM") })
+	overwrite := log.Index(func(e *vfstest.Event) bool { return e.IsControl(vfstest.FcntlOverwrite) })
+	if overwrite < 0 || len(commits(log)) != 1 {
+		t.Errorf("OVERWRITE at %d, %d COMMIT_PHASETWO:\n%v", overwrite, len(commits(log)), log)
+	}
+	if after := released(t, log).Header(0).PageCount; after >= before {
+		t.Errorf("%d pages before, %d after", before, after)
+	}
+}

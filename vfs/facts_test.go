@@ -59,9 +59,13 @@ func (f *facts) open(params string) *factsConn {
 	return openFacts(f.t, f.path, f.Name(), params)
 }
 
+// openFacts opens a connection to any database through any VFS, "" for SQLite's own.
 func openFacts(t *testing.T, path, vfs, params string) *factsConn {
 	t.Helper()
-	c, err := new(sqlite3.SQLiteDriver).Open("file:" + path + "?vfs=" + vfs + "&_busy_timeout=0" + params)
+	if vfs != "" {
+		params += "&vfs=" + vfs
+	}
+	c, err := new(sqlite3.SQLiteDriver).Open("file:" + path + "?_busy_timeout=0" + params)
 	if err != nil {
 		t.Fatalf("open %s with %q: %v", path, params, err)
 	}

@@ -57,7 +57,8 @@ func (x *Index) Header(n int) IndexHeader {
 	}
 }
 
-// Backfill is the number of frames that are in the database file and synced.
+// Backfill is the number of frames that a checkpoint has dealt with: in the database file,
+// or superseded by a later frame that is not there yet.
 func (x *Index) Backfill() uint32 { return binary.NativeEndian.Uint32(x[indexBackfill:]) }
 
 // Attempted is the number of frames that a checkpoint has tried to copy.

@@ -89,6 +89,7 @@ const (
 	FcntlPersistWAL         = 10
 	FcntlOverwrite          = 11
 	FcntlPowersafeOverwrite = 13
+	FcntlMmapSize           = 18
 	FcntlSync               = 21
 	FcntlCommitPhaseTwo     = 22
 	FcntlCkptDone           = 37
@@ -99,7 +100,7 @@ var controlNames = map[int]string{
 	1: "LOCKSTATE", FcntlSizeHint: "SIZE_HINT", 6: "CHUNK_SIZE", 7: "FILE_POINTER", 8: "SYNC_OMITTED",
 	FcntlPersistWAL: "PERSIST_WAL", FcntlOverwrite: "OVERWRITE", 12: "VFSNAME",
 	FcntlPowersafeOverwrite: "POWERSAFE_OVERWRITE", 14: "PRAGMA", 15: "BUSYHANDLER", 16: "TEMPFILENAME",
-	18: "MMAP_SIZE", 19: "TRACE", 20: "HAS_MOVED", FcntlSync: "SYNC", FcntlCommitPhaseTwo: "COMMIT_PHASETWO",
+	FcntlMmapSize: "MMAP_SIZE", 19: "TRACE", 20: "HAS_MOVED", FcntlSync: "SYNC", FcntlCommitPhaseTwo: "COMMIT_PHASETWO",
 	24: "WAL_BLOCK", 25: "ZIPVFS", 27: "VFS_POINTER", 28: "JOURNAL_POINTER", 30: "PDB",
 	31: "BEGIN_ATOMIC_WRITE", 32: "COMMIT_ATOMIC_WRITE", 33: "ROLLBACK_ATOMIC_WRITE", 34: "LOCK_TIMEOUT",
 	35: "DATA_VERSION", 36: "SIZE_LIMIT", FcntlCkptDone: "CKPT_DONE", 38: "RESERVE_BYTES",
