@@ -73,32 +73,46 @@ func readAll(t testing.TB, b []byte) {
 	}
 }
 
+// fuzzObjects are what FuzzDecode edits.
+func fuzzObjects(f *testing.F) [][]byte {
+	var objects [][]byte
+	for _, g := range goldens {
+		b, err := os.ReadFile(filepath.Join(goldenDir, g.name+".seg"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		objects = append(objects, b)
+	}
+	return objects
+}
+
+// FuzzDecode reads objects in every way. Its inputs are edits of good objects rather than objects, so
+// that they are short, and the fuzzer gets far with each byte: which is a
+// number of a golden object; edits are groups of 4 bytes, an offset from the start and two
+// bytes to put there, or, when the offset is beyond the end, a cut. free is read
+// as an object, and as the records of a block in one.
 func FuzzDecode(f *testing.F) {
-	// The small ones: the fuzzer has to get far with each byte.
-	for _, name := range []string{"log", "log-blocks", "log-64k", "snapshot-empty"} {
-		b, err := os.ReadFile(filepath.Join(goldenDir, name+".seg"))
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(b)
+	objects := fuzzObjects(f)
+	for i := range objects {
+		f.Add(uint8(i), []byte{}, []byte{})
+		f.Add(uint8(i), []byte{90, 0, 1, 2}, []byte{tagBegin, 1, 0, 9, tagDelta, 2, 1, 7, tagEnd})
+		f.Add(uint8(i), []byte{0xff, 0xff, 9, 0}, []byte(startMagic))
 	}
-	for _, kind := range []Kind{Merged, Snapshot} {
-		x := tx{Tx: Tx{Number: 42, PageCount: 20}}
-		for n := range x.PageCount {
-			x.Pages = append(x.Pages, Page{Number: n + 1, Kind: Full, Data: make([]byte, MinPageSize), Sum: 1})
+	f.Fuzz(func(t *testing.T, which uint8, edits, free []byte) {
+		b := bytes.Clone(objects[int(which)%len(objects)])
+		for ; len(edits) >= 4; edits = edits[4:] {
+			at := int(binary.LittleEndian.Uint16(edits))
+			if at+2 <= len(b) {
+				copy(b[at:], edits[2:4])
+			} else {
+				b = b[:len(b)-min(len(b), int(edits[2]))]
+			}
 		}
-		b, _, err := object{Header: testHeader(kind, MinPageSize), Txs: []tx{x}}.encodeIn(1, 1)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(b)
-	}
-	f.Add(forge(Log, typeRecords, []byte{tagBegin, 1, 0, 9, tagEnd}, 1))
-	f.Fuzz(func(t *testing.T, b []byte) {
 		readAll(t, b)
-		b = bytes.Clone(b)
 		reseal(b)
 		readAll(t, b)
+		readAll(t, free)
+		readAll(t, forge(kinds[int(which)%len(kinds)], typeRecords+which/8%2, free, int(which/16)))
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -252,3 +253,29 @@ func isDamage(err error) bool {
 
 // byBytes makes cmp compare page data at once.
 var byBytes = cmp.Comparer(bytes.Equal)
+
+func TestDecodeInParallel(t *testing.T) {
+	o := testObject(Snapshot, 4096)
+	b, info := o.mustEncode(t)
+	x, err := ReadIndex(bytes.NewReader(b), info)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var g sync.WaitGroup
+	for i, k := range x.Blocks {
+		for range 4 {
+			g.Go(func() {
+				err := x.Decode(i, b[k.Offset:k.Offset+int64(k.Length)], func(p Page) error {
+					if !bytes.Equal(p.Data, o.Txs[0].Pages[p.Number-1].Data) {
+						return fmt.Errorf("page %d differs", p.Number)
+					}
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	g.Wait()
+}
