@@ -15,7 +15,7 @@ import (
 // NextTx, NextPage until io.EOF, TxEnd; and again until NextTx returns
 // io.EOF. Nothing of the object is proven whole before that last io.EOF: until then each
 // block has been verified on its own. The first error is sticky. Not safe for
-// concurrent use. Memory: at most 6 MiB, whatever the object says.
+// concurrent use. Memory: at most 12 MiB, whatever the object says; 3 MiB with what an Encoder writes.
 type Decoder struct {
 	r         io.Reader
 	header    Header
@@ -205,6 +205,9 @@ func (d *Decoder) endBlock() error {
 		d.index.addPages(d.blockAt, d.blockSize, d.numbers, sums)
 	case d.kind == typeRecords && d.header.Kind == Log:
 		d.index.addTxs(d.blockAt, d.blockSize, d.blockTx, d.blockTxs)
+	}
+	if len(d.index.partition) > maxBlockSize || len(d.index.root) > maxBlockSize {
+		return corrupt(d.offset, "index: more entries than a block may have")
 	}
 	d.numbers, d.blockTx, d.blockTxs = d.numbers[:0], 0, 0
 	return nil

@@ -94,7 +94,7 @@ func (e *Encoder) Begin(tx Tx) error {
 	case e.footer.Txs > 0 && e.header.Kind != Log:
 		return e.fail(fmt.Errorf("a %v segment holds one transaction", e.header.Kind))
 	}
-	if want := e.next(tx.Span); tx.Number != want {
+	if want := e.next(tx.Span); tx.Number != want || want < tx.Span && e.header.Kind != Snapshot {
 		return e.fail(fmt.Errorf("transaction %d of %d commits, want number %d", tx.Number, tx.Span, want))
 	}
 	if e.footer.Txs == 0 {

@@ -35,6 +35,7 @@ func TestEncoderRefuses(t *testing.T) {
 			e.End(0)
 			return e.Begin(Tx{Number: 44})
 		}, "want number 43"},
+		{"number overflows", logHeader, func(e *Encoder) error { return e.Begin(Tx{Number: 40, Span: 1<<64 - 1}) }, "transaction 40 of"},
 		{"page 0", logHeader, inTx(9, Page{Kind: Full, Data: full.Data}), "page 0 of"},
 		{"page beyond the database", logHeader, inTx(9, Page{Number: 10, Kind: Full, Data: full.Data}), "page 10 of a database of 9"},
 		{"page of the wrong size", logHeader, inTx(9, Page{Number: 1, Kind: Full, Data: full.Data[:511]}), "511 bytes"},
