@@ -79,7 +79,7 @@ func (m *model) fork(parent uint32, tx uint64) {
 		return
 	}
 	m.state = nil
-	if at := m.at(Pos{parent, tx}); at != nil {
+	if at := m.at(Pos{Timeline: parent, Tx: tx}); at != nil {
 		m.state = at.state
 	}
 }
@@ -121,7 +121,7 @@ func (m *model) commitState(span uint64, state []byte) *modelTx {
 		timeline: m.timeline, before: m.state, state: state, pages: m.diff(m.state, state),
 	}
 	m.state = state
-	m.txs[Pos{m.timeline, m.last}] = tx
+	m.txs[Pos{Timeline: m.timeline, Tx: m.last}] = tx
 	m.order[m.timeline] = append(m.order[m.timeline], tx)
 	return tx
 }
@@ -278,6 +278,6 @@ func cut(b []byte) []byte { return b[:len(b)-1] }
 
 func remove([]byte) []byte { return nil }
 
-func (tx *modelTx) pos() Pos { return Pos{tx.timeline, tx.Number} }
+func (tx *modelTx) pos() Pos { return Pos{Timeline: tx.timeline, Tx: tx.Number} }
 
 func (tx *modelTx) String() string { return fmt.Sprint(tx.pos()) }

@@ -33,6 +33,13 @@ type Options struct {
 	Progress func(done, total int64)
 }
 
+// CheckOutput says whether Run would begin: skip, that it would leave an
+// existing output alone; an error, what stands in the way. It changes nothing.
+func (o Options) CheckOutput() (skip bool, err error) {
+	_, skip, err = openOutput(o.Output, o.IfMissing, o.Force)
+	return skip, err
+}
+
 // Result says what Run did.
 type Result struct {
 	Output    string        `json:"output"`

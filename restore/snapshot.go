@@ -175,6 +175,9 @@ func (w *pageWriter) flush() error {
 	if _, err := w.file.WriteAt(w.buf, off); err != nil {
 		return fmt.Errorf("write page %d and following: %w", w.first, err)
 	}
+	if len(w.buf) >= writeSize/2 { // small ones would only be in the disk's way
+		startWriteback(w.file, off, int64(len(w.buf)))
+	}
 	w.buf = w.buf[:0]
 	return nil
 }

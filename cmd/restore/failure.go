@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"seawal/restore"
+)
+
+// Exit codes.
+const (
+	exitDone    = 0
+	exitFailed  = 1
+	exitUsage   = 2
+	exitNoPoint = 3 // no such replica or point
+)
+
+// failure is an error as JSON: {"error": {...}}.
+type failure struct {
+	Kind    string         `json:"kind"` // usage, no_replica, no_point, object, exists, in_use, interrupted or failed
+	Message string         `json:"message"`
+	Exit    int            `json:"exit_code"`
+	Object  string         `json:"object,omitempty"` // what is missing or damaged
+	Newest  *restore.Point `json:"newest,omitempty"` // newest point that restores without it
+	First   *restore.Point `json:"first,omitempty"`  // ends of the history
+	Last    *restore.Point `json:"last,omitempty"`
+	Before  *restore.Point `json:"before,omitempty"` // nearest points
+	After   *restore.Point `json:"after,omitempty"`
+}
+
+// classify says what an error means to the caller.
+func classify(err error) failure {
+	f := failure{Kind: "failed", Message: err.Error(), Exit: exitFailed}
+	var usage *usageError
+	var point *restore.PointError
+	var object *restore.ObjectError
+	switch {
+	case errors.As(err, &usage):
+		f.Kind, f.Exit = "usage", exitUsage
+	case errors.Is(err, restore.ErrNoReplica):
+		f.Kind, f.Exit = "no_replica", exitNoPoint
+	case errors.As(err, &point):
+		f.Kind, f.Exit = "no_point", exitNoPoint
+		f.First, f.Last, f.Before, f.After = point.First, point.Last, point.Before, point.After
+	case errors.As(err, &object):
+		f.Kind, f.Object, f.Newest = "object", object.Object, object.Newest
+	case errors.Is(err, restore.ErrExists):
+		f.Kind = "exists"
+	case errors.Is(err, restore.ErrInUse):
+		f.Kind = "in_use"
+	case errors.Is(err, context.Canceled):
+		f.Kind = "interrupted"
+		f.Message = "interrupted: " + f.Message
+	}
+	return f
+}
+
+// fail reports an error and returns the exit code.
+func (a *app) fail(err error, asJSON bool) int {
+	f := classify(err)
+	if asJSON {
+		if werr := a.printJSON(struct {
+			Error failure `json:"error"`
+		}{f}); werr != nil {
+			fmt.Fprintln(a.errOut, "restore:", werr)
+		}
+		return f.Exit
+	}
+	fmt.Fprintln(a.errOut, "restore:", f.Message)
+	switch f.Kind {
+	case "object":
+		if f.Newest != nil {
+			fmt.Fprintf(a.errOut, "restore: to have that point, add --tx %v\n", f.Newest.Pos)
+		}
+	case "exists":
+		fmt.Fprintln(a.errOut, "restore: to replace what is there, add --force; to leave it alone and succeed, --if-missing")
+	case "no_point":
+		fmt.Fprintln(a.errOut, "restore: --list shows every point")
+	}
+	return f.Exit
+}

@@ -1,0 +1,43 @@
+// Command restore rebuilds a SQLite database from its seawal replica.
+//
+//	restore [flags] <replica-url> <output>
+//	restore --list <replica-url>
+//
+// It is a command line around package restore, which does the work:
+//
+//	main.go     process: signals, exit code
+//	command.go  flags and what they must not say together
+//	at.go       moments as people write them
+//	run.go      restore, plan or list
+//	print.go    what came out, for people
+//	failure.go  errors: exit code, JSON
+//	bar.go      progress on a terminal
+//
+// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such replica or point.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+
+	"seawal/store"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	a := &app{
+		out:      os.Stdout,
+		errOut:   os.Stderr,
+		terminal: term.IsTerminal(int(os.Stderr.Fd())),
+		now:      time.Now,
+		open:     store.Open,
+	}
+	code := a.main(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
