@@ -139,9 +139,9 @@ func (s *fileStore) enter(hidden string) error {
 	return nil
 }
 
-// taken says that final exists, by the error ErrExist. The folder is synced before it says
-// so: whoever made the object may have been killed between link and sync, and
-// who reads the object back will rely on it.
+// taken says that final exists, by the error ErrExist. The folder is synced
+// before it says so: whoever made the object may have been killed between link
+// and sync, and who reads the object back will rely on it.
 func (s *fileStore) taken(final string) (bool, error) {
 	fi, err := os.Lstat(final)
 	switch {
@@ -189,7 +189,8 @@ func linkUnsupported(err error) bool {
 	return errors.Is(err, syscall.EPERM) || errors.Is(err, errors.ErrUnsupported)
 }
 
-// writeTemporary writes the body into a new file in folder, on disk when it returns its path.
+// writeTemporary writes the body into a new file in folder, and returns its path
+// once it is on disk.
 func writeTemporary(ctx context.Context, folder string, body Body) (tmp string, err error) {
 	f, err := os.OpenFile(filepath.Join(folder, "create-"+rand.Text()), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
@@ -243,8 +244,8 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 
 // makeFolder makes dir and what is missing above it. When it returns nil, the
 // entries of dir and of every folder above it, up to the root's own, are on disk.
-// A folder that was there already is synced once in the life of the store, because another
-// process may have been killed between making and syncing it.
+// A folder that was there already is synced once in the life of the store,
+// because another process may have been killed between making and syncing it.
 func (s *fileStore) makeFolder(dir string) error {
 	err := os.Mkdir(dir, 0o777)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -297,15 +298,17 @@ func syncFolder(dir string) error {
 }
 
 // A temporary file younger than freshAge is not stale, though nobody may have
-// locked it: it may have been made this moment. staleAge is the age that counts where locks
-// can't tell. To be wrong is harmless: the Create that loses its file fails, and is repeated.
+// locked it: it may have been made this moment. staleAge is the age that counts
+// where locks can't tell. To be wrong is harmless: the Create that loses its file
+// fails, and is repeated.
 const (
 	freshAge = time.Minute
 	staleAge = time.Hour
 )
 
-// removeStale removes the temporary files of processes that were killed. It is best effort: what it
-// leaves costs space, nothing else, and the next process tries again.
+// removeStale removes the temporary files of processes that were killed. It is
+// best effort: what it leaves costs space, nothing else, and the next process
+// tries again.
 func removeStale(folder string, now time.Time) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {

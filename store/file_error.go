@@ -35,8 +35,8 @@ func (s *fileStore) wrap(op Op, name string, err error) error {
 }
 
 // folderError adds the way out to an error of the file system, and marks what no
-// repetition will mend. A full disk is not marked: it may be emptied without anybody thinking of
-// us, and shipping should go on by itself then.
+// repetition will mend. A full disk is not marked: it may be emptied without
+// anybody thinking of us, and shipping should go on by itself then.
 func folderError(root string, err error) error {
 	way, permanent := "", true
 	switch {

@@ -44,8 +44,8 @@ func NewBudget(l Limits) (*Budget, error) {
 	return b, nil
 }
 
-// begin waits for a slot and for a request; it returns what gives the slot back, which may be
-// called more than once.
+// begin waits for a slot and for a request; it returns what gives the slot back,
+// which may be called more than once.
 func (b *Budget) begin(ctx context.Context) (end func(), err error) {
 	end = func() {}
 	if b.slots != nil {
@@ -64,8 +64,8 @@ func (b *Budget) begin(ctx context.Context) (end func(), err error) {
 }
 
 // bucket is a token bucket that holds one second's worth and may go into debt:
-// what is asked for is taken at once, and the taker waits until the debt is paid, so a
-// request larger than the bucket passes and order is kept.
+// what is asked for is taken at once, and the taker waits until the debt is paid,
+// so a request larger than the bucket passes and order is kept.
 type bucket struct {
 	rate  float64 // tokens a second
 	clock Clock
@@ -109,9 +109,9 @@ func (b *bucket) take(ctx context.Context, n float64) error {
 }
 
 // Limit returns s within b. A call waits until the budget has room for it or ctx
-// ends; the bytes of a body or an object are paid as they pass. A reader holds its slot of
-// Limits.Concurrent until it reports its end or an error, or is closed, so
-// whoever holds more readers than that and waits for another waits forever.
+// ends; the bytes of a body or an object are paid as they pass. A reader holds its
+// slot of Limits.Concurrent until it reports its end or an error, or is closed, so
+// whoever holds as many readers as that and waits for another waits forever.
 func Limit(s Store, b *Budget) Store { return &limitStore{s, b} }
 
 type limitStore struct {

@@ -98,8 +98,8 @@ type series struct {
 	attempt int // that have failed since something went well
 }
 
-// failed takes note of a failure and waits. It returns nil when the call is to be tried again,
-// else what to return.
+// failed takes note of a failure and waits. It returns nil when the call is to be
+// tried again, else what to return.
 func (s *series) failed(err error) error {
 	s.attempt++
 	f := Failure{Op: s.op, Name: s.name, Err: err, Attempt: s.attempt}

@@ -42,8 +42,9 @@ func CutShort(n int64) Effect { return Effect{kind: effectCutShort, bytes: n} }
 // Slow waits for d on Options.Clock and then lets the call through.
 func Slow(d time.Duration) Effect { return Effect{kind: effectSlow, delay: d} }
 
-// LostAck lets the call through and then returns err, though it succeeded. What fails anyway
-// returns its own error. A reader or a listing yields everything, and err in place of its end.
+// LostAck lets the call through and then returns err, though it succeeded. What
+// fails anyway returns its own error. A reader or a listing yields everything,
+// and err in place of its end.
 func LostAck(err error) Effect { return Effect{kind: effectLostAck, err: err} }
 
 // Late returns err, and applies a Create or a Delete only when the test calls

@@ -19,8 +19,8 @@ type Call struct {
 // String is like "create 00000001/timeline.json".
 func (c Call) String() string { return c.Op.String() + " " + c.Name }
 
-// Predicate chooses calls. Match is called once for each call that reaches the predicate,
-// from the goroutine of the call; it may count.
+// Predicate chooses calls. Match is called once for each call that reaches the
+// predicate, from the goroutine of the call; it may count.
 type Predicate interface {
 	Match(Call) bool
 }

@@ -80,7 +80,8 @@ func (m *memory) Stat(ctx context.Context, name string) (store.Object, error) {
 	return store.Object{Name: name, Size: int64(len(b))}, nil
 }
 
-// List implements store.Store. It takes the names once, and leaves out what was deleted since.
+// List implements store.Store. It takes the names once, and leaves out what was
+// deleted since.
 func (m *memory) List(ctx context.Context, prefix, after string) iter.Seq2[store.Object, error] {
 	return func(yield func(store.Object, error) bool) {
 		if err := check(ctx, store.ValidatePrefix(prefix), store.ValidatePrefix(after)); err != nil {
