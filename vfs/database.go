@@ -46,7 +46,6 @@ type database struct {
 type run struct {
 	source  *source
 	shipper *shipper.Shipper
-	store   store.Store
 	counts  *store.Counts
 	ckpt    *checkpointer // nil when the application checkpoints
 }
@@ -236,23 +235,22 @@ func (d *database) start(ctx context.Context) error {
 	}
 	r := &run{counts: new(store.Counts)}
 	r.source = &source{tap: d.tap, path: d.path, dial: d.dial, wake: d.wake}
-	r.store = store.Stack(raw, store.StackOptions{Counts: r.counts})
 	r.shipper, err = shipper.New(shipper.Config{
-		Source: r.source, Store: r.store, DBPath: d.path, StateDir: stateDir(d.path),
-		Interval: d.cfg.Interval, Logger: log,
+		Source: r.source, DBPath: d.path, Interval: d.cfg.Interval, Logger: log,
+		Open: func(_ context.Context, onError func(store.Failure)) (store.Store, error) {
+			return store.Stack(raw, store.StackOptions{Counts: r.counts, Retry: store.RetryPolicy{OnError: onError}}), nil
+		},
 	})
 	if err != nil {
-		return errors.Join(err, r.store.Close())
+		return errors.Join(err, raw.Close())
 	}
+	r.shipper.Start()
 	if d.cfg.Checkpoint == CheckpointSeawal {
 		r.ckpt = newCheckpointer(d.tap, d.dial, d.cfg.CheckpointBytes, log)
 	}
 	d.run = r
 	return nil
 }
-
-// stateDir is the folder of local state beside the database.
-func stateDir(path string) string { return path + "-seawal" }
 
 // release gives a reference back. The last one ships the rest, for at most
 // CloseTimeout, and says what could not be shipped.
@@ -294,7 +292,7 @@ func (d *database) stop(r *run) error {
 	shipErr := r.shipper.Close(ctx)
 	// What did not reach the replica stays in the log: the next open resumes there.
 	d.tap.persist(shipErr != nil)
-	err = errors.Join(shipErr, err, r.source.close(), r.store.Close())
+	err = errors.Join(shipErr, err, r.source.close())
 	return err
 }
 

@@ -755,8 +755,16 @@ static int walTruncate(sqlite3_file *pFile, i64 nByte){
 }
 
 static int walSync(sqlite3_file *pFile, int flags){
+  SeawalTap *pTap = TAIL(pFile)->pTap;
   int rc = flushHold(pFile);
-  return rc ? rc : ORIGFILE(pFile)->xSync(pFile, flags);
+  if( rc==SQLITE_OK ) rc = ORIGFILE(pFile)->xSync(pFile, flags);
+  if( rc!=SQLITE_OK ){
+    /* With synchronous=FULL the commit fails here, with its commit frame in the file. */
+    pthread_mutex_lock(&pTap->mutex);
+    pTap->iTxnCommit = 0;
+    pthread_mutex_unlock(&pTap->mutex);
+  }
+  return rc;
 }
 
 static int walFileSize(sqlite3_file *pFile, i64 *pnByte){
@@ -841,7 +849,9 @@ static int mainFileControl(sqlite3_file *pFile, int op, void *pArg){
       if( ORIGFILE(pFile)->xFileSize(pFile, &nByte)!=SQLITE_OK ) nByte = -1;
       commitJournal(p, nByte);
     }
-  }else if( op==SQLITE_FCNTL_PERSIST_WAL && isAsked ){
+  }else if( isAsked && p->eRole!=SEAWAL_APP ){
+    /* One of our connections is the last to close. Never for the application: SQLite asks in
+    ** PRAGMA journal_mode=DELETE too, and with a log that stays the database would stay in WAL mode. */
     pthread_mutex_lock(&p->pTap->mutex);
     if( p->pTap->isPersist || p->pTap->nRange>0 ) *(int*)pArg = 1;
     pthread_mutex_unlock(&p->pTap->mutex);
