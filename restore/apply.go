@@ -73,10 +73,10 @@ func (b *builder) build(ctx context.Context, steps []Step) error {
 // checkOwner checks that a segment belongs to this replica.
 func (b *builder) checkOwner(object string, h segment.Header) error {
 	if h.Replica != b.replica.ID {
-		return corrupt(object, "belongs to replica %v, not to %v", h.Replica, b.replica.ID)
+		return unfit(object, "belongs to replica %v, not to %v", h.Replica, b.replica.ID)
 	}
 	if h.PageSize != b.replica.PageSize {
-		return corrupt(object, "has pages of %d bytes, the replica has %d", h.PageSize, b.replica.PageSize)
+		return unfit(object, "has pages of %d bytes, the replica has %d", h.PageSize, b.replica.PageSize)
 	}
 	return nil
 }
@@ -101,11 +101,11 @@ func (b *builder) page(object string, p segment.Page) error {
 	if p.Kind == segment.Full {
 		copy(img, p.Data)
 	} else if err := segment.ApplyDelta(img, p.Data); err != nil {
-		return corrupt(object, "page %d: %w", p.Number, err)
+		return unfit(object, "page %d: %w", p.Number, err)
 	}
 	if b.hash {
 		if got := pagesum.Of(p.Number, img); got != p.Sum {
-			return corrupt(object, "page %d has checksum %v, want %v", p.Number, got, p.Sum)
+			return unfit(object, "page %d has checksum %v, want %v", p.Number, got, p.Sum)
 		}
 	}
 	b.table.Set(p.Number, p.Sum)
@@ -115,7 +115,7 @@ func (b *builder) page(object string, p segment.Page) error {
 // end ends a transaction: the whole database has to be what its writer had.
 func (b *builder) end(object string, tx segment.Tx) error {
 	if got := b.table.Total(); got != tx.After {
-		return corrupt(object, "after transaction %d the database has checksum %v, want %v", tx.Number, got, tx.After)
+		return unfit(object, "after transaction %d the database has checksum %v, want %v", tx.Number, got, tx.After)
 	}
 	b.tx, b.time, b.count = tx.Number, tx.Time, tx.PageCount
 	return nil

@@ -25,8 +25,13 @@ var (
 	// ErrInUse says that a process has the database open that Options.Force would replace.
 	ErrInUse = errors.New("database is in use")
 
-	// errMissing is the reason of an ObjectError whose object isn't there.
-	errMissing = errors.New("object is missing")
+	// ErrMissing is the reason of an ObjectError whose object isn't there.
+	ErrMissing = errors.New("it is missing")
+
+	// ErrUnfit is the reason of an ObjectError whose object reads well by itself,
+	// and is not the one that belongs here: it lies under another object's name,
+	// is of another replica, or doesn't lead to the database that it says.
+	ErrUnfit = errors.New("it is corrupt")
 )
 
 // PointError says that the replica has no such point, and which it has. It
@@ -61,7 +66,7 @@ func (e *PointError) Unwrap() error { return ErrNoPoint }
 // corrupt or written by a newer version, and that no other objects lead to the target.
 type ObjectError struct {
 	Object string // name in the store; of a missing log segment the start of its name
-	Err    error  // segment.ErrTorn, *segment.CorruptError, *segment.VersionError or store.ErrNotExist, wrapped
+	Err    error  // ErrMissing, ErrUnfit, segment.ErrTorn, *segment.CorruptError or *segment.VersionError, wrapped
 	Newest *Point // newest point before the target that restores without what is wrong; nil when there is none
 }
 
@@ -73,7 +78,21 @@ func (e *ObjectError) Error() string {
 	return s + fmt.Sprintf("; the newest point that still restores is %v", *e.Newest)
 }
 
-// Unwrap returns the reason.
+// Reason is "missing", "cut short", "newer version" or "corrupt", for machines.
+func (e *ObjectError) Reason() string {
+	var newer *segment.VersionError
+	switch {
+	case errors.Is(e.Err, ErrMissing):
+		return "missing"
+	case errors.Is(e.Err, segment.ErrTorn):
+		return "cut short"
+	case errors.As(e.Err, &newer):
+		return "newer version"
+	}
+	return "corrupt"
+}
+
+// Unwrap returns what is wrong.
 func (e *ObjectError) Unwrap() error { return e.Err }
 
 // Point is a state that the replica can give back.
@@ -122,17 +141,14 @@ func blame(doing, object string, err error) error {
 	var newer *segment.VersionError
 	switch {
 	case errors.Is(err, store.ErrNotExist):
-		return &badObject{object, fmt.Errorf("%w: %w", errMissing, err)}
-	case errors.As(err, &damaged):
-		return &badObject{object, fmt.Errorf("corrupt: %w", err)}
-	case errors.As(err, &newer), errors.Is(err, segment.ErrTorn):
+		return &badObject{object, fmt.Errorf("%w: %w", ErrMissing, err)}
+	case errors.As(err, &damaged), errors.As(err, &newer), errors.Is(err, segment.ErrTorn):
 		return &badObject{object, err}
 	}
 	return fmt.Errorf("%s %s: %w", doing, object, err)
 }
 
-// corrupt is the *badObject of an object that reads well and says something that can't be.
-func corrupt(object, format string, args ...any) error {
-	return &badObject{object, fmt.Errorf("corrupt: %w",
-		&segment.CorruptError{Object: object, Err: fmt.Errorf(format, args...)})}
+// unfit is the *badObject of an object that reads well and says something that can't be.
+func unfit(object, format string, args ...any) error {
+	return &badObject{object, fmt.Errorf("%w: %w", ErrUnfit, fmt.Errorf(format, args...))}
 }

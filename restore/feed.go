@@ -131,7 +131,7 @@ func (f *feed) decodeFrom(ctx context.Context, b *builder, r io.Reader) error {
 		tx, err := d.NextTx()
 		if err == io.EOF {
 			if at < f.step.Last {
-				return corrupt(f.step.Object, "ends before transaction %d", f.step.Last)
+				return unfit(f.step.Object, "ends before transaction %d", f.step.Last)
 			}
 			return s.flush()
 		}
@@ -150,7 +150,7 @@ func (f *feed) decodeFrom(ctx context.Context, b *builder, r io.Reader) error {
 			before = d.TxEnd()
 			continue
 		case tx.Number-tx.Span != at || tx.Number > f.step.Last:
-			return corrupt(f.step.Object, "transactions %d to %d are one, and begin elsewhere than after %d", tx.Number-tx.Span+1, tx.Number, at)
+			return unfit(f.step.Object, "transactions %d to %d are one, and begin elsewhere than after %d", tx.Number-tx.Span+1, tx.Number, at)
 		}
 		if err := s.transaction(d, tx, before); err != nil {
 			return errors.Join(err, s.flush())
@@ -242,7 +242,7 @@ func (b *builder) applyBatch(object string, t *batch) error {
 		switch r.kind {
 		case recordBase:
 			if got := b.table.Total(); got != r.tx.After {
-				err = corrupt(object, "before transaction %d the database has checksum %v, want %v", r.tx.Number, got, r.tx.After)
+				err = unfit(object, "before transaction %d the database has checksum %v, want %v", r.tx.Number, got, r.tx.After)
 			}
 		case recordBegin:
 			err = b.begin(r.tx)

@@ -93,7 +93,7 @@ func (h *history) follow(timeline uint32) error {
 	for n := timeline; n != 0; {
 		t, ok := h.find(n)
 		if !ok {
-			return &ObjectError{Object: segment.TimelineName(n), Err: fmt.Errorf("%w: timeline %d came from it", errMissing, timeline)}
+			return &ObjectError{Object: segment.TimelineName(n), Err: fmt.Errorf("%w: timeline %d came from it", ErrMissing, timeline)}
 		}
 		h.branches = append(h.branches, branch{timeline: n, from: t.ParentTx, to: to})
 		to = min(to, t.ParentTx)

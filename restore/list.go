@@ -271,6 +271,9 @@ func (l *lister) findClockBack() {
 		if !ok {
 			continue
 		}
+		if o.end < o.Last { // the last one is behind the fork, on a timeline that was left
+			info.LastTime = info.FirstTime
+		}
 		if info.FirstTime < latest {
 			l.out.ClockBack = append(l.out.ClockBack, *l.pointAt(o.First, info.FirstTime))
 		} else if info.LastTime < info.FirstTime {

@@ -109,7 +109,7 @@ func (p *planner) locateIn(ctx context.Context, u unit, at int64) (tx uint64, wh
 			return t.Number, t.Time, nil
 		}
 	}
-	return 0, 0, corrupt(u.String(), "the first transaction is not where the footer says")
+	return 0, 0, unfit(u.String(), "the first transaction is not where the footer says")
 }
 
 // checkPoint checks that tx, which the last step of a plan ends with, is a
@@ -127,7 +127,7 @@ func (p *planner) checkPoint(ctx context.Context, target Target, last Step, tx u
 		return time.Time{}, err
 	}
 	if len(txs) == 0 || txs[len(txs)-1].Number < tx {
-		return time.Time{}, corrupt(last.Object, "ends before transaction %d", tx)
+		return time.Time{}, unfit(last.Object, "ends before transaction %d", tx)
 	}
 	t := txs[len(txs)-1]
 	if t.Number == tx {

@@ -266,10 +266,7 @@ func (m *model) damage(name string, change func(b []byte) []byte) {
 
 func flip(at int) func(b []byte) []byte {
 	return func(b []byte) []byte {
-		if at < 0 {
-			at += len(b)
-		}
-		b[at] ^= 0x40
+		b[(at+len(b))%len(b)] ^= 0x40
 		return b
 	}
 }

@@ -77,8 +77,9 @@ type planner struct {
 
 // flaw is what is wrong with an object.
 type flaw struct {
-	err  error
-	good uint64 // last transaction in it that is sound; 0 when that isn't known
+	err     error
+	applied bool   // it turned out while it was applied,
+	good    uint64 // and this is the last transaction that was in by then
 }
 
 func newPlanner(s store.Store) *planner {
@@ -324,16 +325,19 @@ func (p *planner) unreachable(ctx context.Context, target Target, tx uint64) err
 	return e
 }
 
-// good returns the last transaction of a bad log segment up to which it is sound.
+// good returns the last transaction inside a bad log segment up to which it can
+// be used. The segment's own last one never can: a plan that takes all of a segment wants it whole.
 func (p *planner) good(ctx context.Context, n segment.Name, f flaw) uint64 {
-	if f.good != 0 || n.Kind != segment.Log {
+	if n.Kind != segment.Log || f.applied && f.good < n.Last {
 		return f.good
 	}
 	txs, _ := scan(ctx, p.store, n, n.Last) // what came before the error is what is wanted
-	if len(txs) == 0 {
-		return 0
+	for _, tx := range slices.Backward(txs) {
+		if tx.Number < n.Last {
+			return tx.Number
+		}
 	}
-	return txs[len(txs)-1].Number
+	return 0
 }
 
 // insideMerged says whether tx has no way to it only because it lies inside a
@@ -356,9 +360,9 @@ func (h *history) missing(tx uint64) (string, error) {
 		}
 	}
 	timeline := h.timelineOf(tx)
-	err := fmt.Errorf("%w: transactions %d to %d are in no segment", errMissing, tx, next-1)
+	err := fmt.Errorf("%w: transactions %d to %d are in no segment", ErrMissing, tx, next-1)
 	if next == math.MaxUint64 {
-		err = fmt.Errorf("%w: transaction %d is in no segment", errMissing, tx)
+		err = fmt.Errorf("%w: transaction %d is in no segment", ErrMissing, tx)
 	}
 	return fmt.Sprintf("%s%016x-*", segment.LogPrefix(timeline), tx), err
 }

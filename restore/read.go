@@ -37,6 +37,8 @@ func (r objectReader) ReadAt(p []byte, off int64) (n int, err error) {
 func (r objectReader) short(err error, end int64) error {
 	o, serr := r.store.Stat(r.ctx, r.name)
 	switch {
+	case errors.Is(serr, io.ErrUnexpectedEOF):
+		// Broken off again: nothing is known of the object.
 	case serr != nil:
 		return serr
 	case o.Size < end:
@@ -82,7 +84,7 @@ func readInfo(ctx context.Context, s store.Store, name segment.Name, size int64)
 		return segment.Info{}, err
 	}
 	if info.Last != name.Last {
-		return segment.Info{}, corrupt(name.String(), "ends with transaction %d", info.Last)
+		return segment.Info{}, unfit(name.String(), "ends with transaction %d", info.Last)
 	}
 	return info, nil
 }
@@ -90,7 +92,7 @@ func readInfo(ctx context.Context, s store.Store, name segment.Name, size int64)
 // checkHeader checks that an object is what its name says.
 func checkHeader(name segment.Name, h segment.Header) error {
 	if h.Kind != name.Kind || h.Timeline != name.Timeline || h.First != name.First {
-		return corrupt(name.String(), "holds a %v segment of timeline %d from transaction %d on: it lies under another object's name", h.Kind, h.Timeline, h.First)
+		return unfit(name.String(), "holds a %v segment of timeline %d from transaction %d on: it lies under another object's name", h.Kind, h.Timeline, h.First)
 	}
 	return nil
 }

@@ -111,7 +111,7 @@ func run(ctx context.Context, s store.Store, o Options, out *output) (Result, er
 		if !errors.As(err, &bad) {
 			return r, err
 		}
-		p.bad[bad.object] = flaw{err: bad.err, good: good}
+		p.bad[bad.object] = flaw{err: bad.err, applied: true, good: good}
 		// What was resolved stays: a moment must not become an earlier
 		// transaction because the object that holds it is bad.
 		timeline := p.hist.timeline()

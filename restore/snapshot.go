@@ -114,11 +114,11 @@ func (j *snapshotJob) write(w *pageWriter, r blockRange, raw []byte) error {
 		at := k.Offset - r.offset
 		err := j.index.Decode(i, raw[at:at+int64(k.Length)], func(p segment.Page) error {
 			if p.Number == j.lock {
-				return corrupt(j.step.Object, "holds page %d, which is never part of a database", p.Number)
+				return unfit(j.step.Object, "holds page %d, which is never part of a database", p.Number)
 			}
 			if j.hash {
 				if got := pagesum.Of(p.Number, p.Data); got != p.Sum {
-					return corrupt(j.step.Object, "page %d has checksum %v, want %v", p.Number, got, p.Sum)
+					return unfit(j.step.Object, "page %d has checksum %v, want %v", p.Number, got, p.Sum)
 				}
 			}
 			return w.add(p)

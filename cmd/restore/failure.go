@@ -22,6 +22,7 @@ type failure struct {
 	Message string         `json:"message"`
 	Exit    int            `json:"exit_code"`
 	Object  string         `json:"object,omitempty"` // what is missing or damaged
+	Reason  string         `json:"reason,omitempty"` // missing, cut short, corrupt or newer version
 	Newest  *restore.Point `json:"newest,omitempty"` // newest point that restores without it
 	First   *restore.Point `json:"first,omitempty"`  // ends of the history
 	Last    *restore.Point `json:"last,omitempty"`
@@ -44,7 +45,7 @@ func classify(err error) failure {
 		f.Kind, f.Exit = "no_point", exitNoPoint
 		f.First, f.Last, f.Before, f.After = point.First, point.Last, point.Before, point.After
 	case errors.As(err, &object):
-		f.Kind, f.Object, f.Newest = "object", object.Object, object.Newest
+		f.Kind, f.Object, f.Reason, f.Newest = "object", object.Object, object.Reason(), object.Newest
 	case errors.Is(err, restore.ErrExists):
 		f.Kind = "exists"
 	case errors.Is(err, restore.ErrInUse):
