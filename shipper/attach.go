@@ -1,0 +1,388 @@
+package shipper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"seawal/internal/pagesum"
+	"seawal/internal/replica"
+	"seawal/internal/segment"
+	"seawal/internal/wal"
+	"seawal/store"
+)
+
+// attachUntilDone attaches, again and again until the store answers and the
+// database can be read. Meanwhile nothing is taken from the source: its ring and
+// then the log hold what the application commits.
+func (s *Shipper) attachUntilDone(ctx context.Context) error {
+	for {
+		err := s.attach(ctx)
+		if err == nil || fatal(err) || ctx.Err() != nil || errors.Is(err, errNothingToDo) {
+			return err
+		}
+		s.dropBatch()
+		s.noteError(err)
+		if ticket, _ := s.src.Last(); ticket == 0 && s.isClosing() {
+			return errNothingToDo
+		}
+		if err := s.pause(ctx, s.cfg.RetryWait); err != nil {
+			return err
+		}
+	}
+}
+
+// attach compares the database with the replica and brings the two together, as
+// the table in package documentation says. It can be called again after an error.
+func (s *Shipper) attach(ctx context.Context) error {
+	if err := s.openFolder(); err != nil {
+		return err
+	}
+	if s.store == nil {
+		st, err := s.cfg.Open(ctx, s.noteFailure)
+		if err != nil {
+			return fmt.Errorf("open the store of the replica: %w", err)
+		}
+		s.store = st
+	}
+	rep, err := replica.ReadReplica(ctx, s.store)
+	switch {
+	case errors.Is(err, store.ErrNotExist):
+		if rep, err = s.createReplica(ctx); err != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	}
+	s.noteSuccess()
+	if s.state != nil && s.state.Replica != rep.ID {
+		return fmt.Errorf("%w: it has the id %v, and %s was shipped to %v; use another URL, or remove %s if the replica is to be that of this database",
+			ErrOtherDatabase, rep.ID, s.cfg.DBPath, s.state.Replica, s.cfg.StateDir)
+	}
+	p, err := s.pinPatiently(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.closePinned(p)
+	switch size := p.PageSize(); {
+	case p.PageCount() == 0:
+		return fmt.Errorf("%w: replica %v exists, and %s is empty; run restore, or use another URL", ErrOtherDatabase, rep.ID, s.cfg.DBPath)
+	case size != rep.PageSize:
+		return fmt.Errorf("%w: %s has pages of %d bytes, the replica of %d; use another URL", ErrPageSize, s.cfg.DBPath, size, rep.PageSize)
+	}
+	s.setPageSize(rep.PageSize)
+	return s.meet(ctx, rep, p)
+}
+
+// openFolder makes, locks and reads the state folder, once.
+func (s *Shipper) openFolder() error {
+	if s.lock != nil {
+		return nil
+	}
+	dir := s.cfg.StateDir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make state folder: %w", err)
+	}
+	l, err := takeLock(filepath.Join(dir, lockFile))
+	if err != nil {
+		return err
+	}
+	st, table, err := loadState(dir)
+	if err == nil {
+		err = removeSpools(dir)
+	}
+	if err != nil {
+		l.release()
+		return err
+	}
+	s.lock, s.state, s.table = l, st, table
+	s.writer = segment.NewID()
+	if st != nil {
+		s.writer = st.Writer
+	}
+	return nil
+}
+
+// createReplica makes the replica of a database that has none, once it has a page.
+func (s *Shipper) createReplica(ctx context.Context) (replica.Replica, error) {
+	size, err := s.firstPage(ctx)
+	if err != nil {
+		return replica.Replica{}, err
+	}
+	if s.fresh.ID.IsZero() {
+		s.fresh = replica.Replica{ID: segment.NewID(), PageSize: size, Created: time.Now(), Name: filepath.Base(s.cfg.DBPath)}
+	}
+	// The state comes first: after a crash it says that the replica is ours.
+	s.state = &state{Format: stateFormat, Replica: s.fresh.ID, Writer: s.writer}
+	if err := saveState(s.cfg.StateDir, s.state); err != nil {
+		return replica.Replica{}, err
+	}
+	switch err := replica.CreateReplica(ctx, s.store, s.fresh); {
+	case errors.Is(err, store.ErrExist):
+		return replica.Replica{}, fmt.Errorf("%w: another writer created it just now: %w", ErrOtherDatabase, err)
+	case err != nil:
+		return replica.Replica{}, err
+	}
+	return s.fresh, nil
+}
+
+// firstPage waits until the database has a page, and returns its page size.
+func (s *Shipper) firstPage(ctx context.Context) (size int, err error) {
+	for {
+		p, err := s.pinPatiently(ctx)
+		if err != nil {
+			return 0, err
+		}
+		size, pages := p.PageSize(), p.PageCount()
+		s.closePinned(p)
+		if pages > 0 {
+			s.setMode(ModeAttaching)
+			return size, nil
+		}
+		s.publish(replica.Pos{Timeline: 1}, 0)
+		s.setMode(ModeEmpty)
+		if ticket, _ := s.src.Last(); ticket == 0 && s.isClosing() {
+			return 0, errNothingToDo
+		}
+		if !s.src.Idle() {
+			// Captured, and the database has still no page.
+			if err := s.pause(ctx, s.cfg.Tick); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		select {
+		case <-s.src.Wake():
+		case <-s.kick:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+func (s *Shipper) setPageSize(size int) {
+	s.pageSize, s.lockPage = size, pagesum.LockPage(size)
+	if s.cache == nil {
+		s.cache = newImageCache(size, s.cfg.CacheBytes)
+		s.enc.base = make([]byte, size)
+		s.enc.delta = make([]byte, 0, size)
+	}
+}
+
+func (s *Shipper) setTable(t *pagesum.Table) { s.table, s.grown = t, t.Len() }
+
+// publish makes the mapping of tickets to transactions known, once and for all:
+// transaction = base + ticket. durable is where the replica stands.
+func (s *Shipper) publish(durable replica.Pos, base uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.mapped {
+		s.mapped, s.timeline, s.base = true, durable.Timeline, base
+	}
+	s.durable = durable.Tx
+	s.broadcastLocked()
+}
+
+func (s *Shipper) isMapped() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mapped
+}
+
+// meet finds where the replica stands, and brings database and replica together.
+func (s *Shipper) meet(ctx context.Context, rep replica.Replica, p *pinned) error {
+	s.mu.Lock()
+	s.id = rep.ID
+	s.mu.Unlock()
+	all, err := replica.Timelines(ctx, s.store)
+	if err != nil {
+		return err
+	}
+	var newest replica.Timeline // zero: there is none yet
+	if len(all) > 0 {
+		newest = all[len(all)-1]
+	}
+	if st := s.state; st != nil && newest.Timeline > max(1, st.Position.Timeline) && newest.Writer != s.writer {
+		return fmt.Errorf("%w: it opened timeline %d (%s), this database was shipped on %d; run restore to follow it, or remove %s to go on from here on a timeline of its own",
+			ErrFenced, newest.Timeline, newest.Reason, st.Position.Timeline, s.cfg.StateDir)
+	}
+	o, err := s.findOrigin(ctx, newest)
+	if err != nil {
+		return err
+	}
+	if s.isMapped() && !o.pos.IsZero() && o.writer != s.writer {
+		return fmt.Errorf("%w: %v was shipped while this writer attached", ErrFenced, o.pos)
+	}
+	if o.pos.IsZero() {
+		return s.startRoot(ctx, newest, p)
+	}
+	if s.isMapped() {
+		// An earlier attempt got this far, and its acknowledgement was lost.
+		s.publish(o.pos, 0)
+		return s.catchUpAgain(ctx)
+	}
+	table, err := s.tableAt(ctx, o.pos)
+	if err != nil {
+		return err
+	}
+	plan, err := s.compare(ctx, o, table, p)
+	if err != nil {
+		return err
+	}
+	if plan.log != nil {
+		defer plan.log.close()
+	}
+	return s.carryOut(ctx, newest, plan, p)
+}
+
+// origin is where a replica stands.
+type origin struct {
+	pos    replica.Pos // zero: no transaction yet
+	after  pagesum.Sum
+	place  wal.Place
+	writer segment.ID
+}
+
+// findOrigin finds the end of the newest timeline.
+func (s *Shipper) findOrigin(ctx context.Context, tl replica.Timeline) (origin, error) {
+	if tl.Timeline == 0 {
+		return origin{}, nil
+	}
+	var known replica.Pos
+	if s.state != nil && s.state.Position.Timeline == tl.Timeline && s.state.Position.Tx > 0 {
+		known = s.state.Position
+	}
+	_, info, err := replica.Newest(ctx, s.store, tl.Timeline, known)
+	switch {
+	case err == nil:
+		pos := replica.Pos{Timeline: tl.Timeline, Tx: info.Last}
+		return origin{pos, info.After, info.Place, info.Writer}, nil
+	case !errors.Is(err, store.ErrNotExist):
+		return origin{}, err
+	case !known.IsZero() && s.table != nil:
+		return origin{known, s.table.Total(), s.state.Place, s.writer}, nil
+	case !known.IsZero():
+		t, err := s.tableAt(ctx, known)
+		if err != nil {
+			return origin{}, err
+		}
+		return origin{known, t.Total(), s.state.Place, s.writer}, nil
+	case tl.Parent != 0:
+		pos := replica.Pos{Timeline: tl.Timeline, Tx: tl.ParentTx}
+		t, err := s.tableAt(ctx, pos)
+		if err != nil {
+			return origin{}, err
+		}
+		return origin{pos: pos, after: t.Total(), writer: tl.Writer}, nil
+	}
+	return origin{}, nil
+}
+
+// tableAt is the table at a position of the replica, from the state folder as far as
+// that helps.
+func (s *Shipper) tableAt(ctx context.Context, pos replica.Pos) (*pagesum.Table, error) {
+	if s.table != nil && s.state != nil {
+		if s.state.Position == pos {
+			return s.table, nil
+		}
+		if t, err := replica.TableAt(ctx, s.store, pos, s.table, s.state.Position); err == nil || ctx.Err() != nil {
+			return t, err
+		}
+		// What the folder says doesn't lead there: from the replica alone, then.
+	}
+	return replica.TableAt(ctx, s.store, pos, nil, replica.Pos{})
+}
+
+// startRoot ships the whole database: the replica has nothing of it yet.
+func (s *Shipper) startRoot(ctx context.Context, newest replica.Timeline, p *pinned) error {
+	if newest.Timeline == 0 || newest.Writer != s.writer {
+		var err error
+		if newest, err = s.openTimeline(ctx, replica.Timeline{Timeline: newest.Timeline + 1, Reason: "first snapshot"}); err != nil {
+			return err
+		}
+	}
+	s.publish(replica.Pos{Timeline: newest.Timeline}, 1)
+	number := s.base + p.Ticket()
+	if err := s.shipSnapshot(ctx, p, number); err != nil {
+		return err
+	}
+	s.caughtUp(p)
+	return nil
+}
+
+// openTimeline creates a timeline of ours. It takes over: a writer of the timeline before is fenced.
+func (s *Shipper) openTimeline(ctx context.Context, t replica.Timeline) (replica.Timeline, error) {
+	t.Writer, t.Created = s.writer, time.Now()
+	if s.isMapped() && s.timeline != t.Timeline {
+		return t, fmt.Errorf("%w: timeline %d was opened while this writer attached", ErrFenced, t.Timeline-1)
+	}
+	err := replica.CreateTimeline(ctx, s.store, t)
+	if errors.Is(err, store.ErrExist) {
+		return t, fmt.Errorf("%w: timeline %d was opened just now: %w", ErrFenced, t.Timeline, err)
+	}
+	return t, err
+}
+
+// carryOut does what compare decided.
+func (s *Shipper) carryOut(ctx context.Context, newest replica.Timeline, plan *plan, p *pinned) error {
+	at := plan.at
+	if plan.takeover != "" {
+		t, err := s.openTimeline(ctx, replica.Timeline{
+			Timeline: newest.Timeline + 1, Parent: at.Timeline, ParentTx: at.Tx, Reason: plan.takeover,
+		})
+		if err != nil {
+			return err
+		}
+		at.Timeline = t.Timeline
+		s.log.Warn("opened a new timeline", "timeline", t.Timeline, "parent", plan.at, "reason", t.Reason)
+	}
+	s.setTable(plan.table)
+	s.place = plan.place
+	s.state = &state{Format: stateFormat, Replica: s.id, Writer: s.writer, Position: at, After: plan.table.Total().String(), Place: plan.place}
+	if err := saveState(s.cfg.StateDir, s.state); err != nil {
+		return err
+	}
+	s.publish(at, at.Tx+plan.offline)
+	if err := s.catchUp(ctx, plan, p); err != nil {
+		if fatal(err) || ctx.Err() != nil {
+			return err
+		}
+		return s.resync(ctx, err)
+	}
+	s.caughtUp(p)
+	return nil
+}
+
+func (s *Shipper) catchUp(ctx context.Context, plan *plan, p *pinned) error {
+	t := transaction{number: s.base + p.Ticket(), span: plan.offline + p.Ticket(), time: s.timeOf(p)}
+	switch {
+	case plan.log != nil:
+		t.number, t.span = plan.at.Tx+1, 1
+		return s.shipRange(plan.log, t, func() error { return s.closeFull(ctx) })
+	case t.span == 0:
+		return nil
+	}
+	if plan.reason != "" {
+		s.noteResync(plan.reason)
+	}
+	return s.shipDiff(ctx, p, t)
+}
+
+// catchUpAgain goes on from what is durable, with the difference.
+func (s *Shipper) catchUpAgain(ctx context.Context) error {
+	return s.resync(ctx, errors.New("the first snapshot had to be tried again"))
+}
+
+// caughtUp says that all of p is encoded.
+func (s *Shipper) caughtUp(p *pinned) {
+	s.encoded = p.Ticket()
+	s.src.Release(s.encoded)
+	s.mu.Lock()
+	if s.batch == nil {
+		s.closed = max(s.closed, s.encoded)
+	}
+	s.mu.Unlock()
+}

@@ -1,0 +1,164 @@
+package shipper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"seawal/internal/pagesum"
+	"seawal/internal/wal"
+)
+
+// pinned is a pinned state of the database with the way to each of its pages.
+type pinned struct {
+	ReadTx
+	log    WALFile // nil when no page is there
+	header wal.Header
+	frames []uint32  // newest frame of page n at n-1, 0: in the file; empty when log is nil
+	place  wal.Place // Place with its checksum
+}
+
+// pin begins to read. The caller closes what it gets.
+func (s *Shipper) pin(ctx context.Context) (*pinned, error) {
+	tx, err := s.src.BeginRead(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the database: %w", err)
+	}
+	p := &pinned{ReadTx: tx}
+	if err := p.index(s.src); err != nil {
+		return nil, errors.Join(fmt.Errorf("read the log: %w", err), p.Close())
+	}
+	return p, nil
+}
+
+// pinPatiently is pin, repeated until it succeeds.
+func (s *Shipper) pinPatiently(ctx context.Context) (*pinned, error) {
+	for {
+		p, err := s.pin(ctx)
+		if err == nil || ctx.Err() != nil {
+			return p, err
+		}
+		s.noteError(err)
+		if err := s.pause(ctx, s.cfg.RetryWait); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// index finds the pages that are in the log: 4 bytes for each page of the database.
+func (p *pinned) index(src Source) error {
+	end := p.Place()
+	if end.Frame == 0 {
+		// A place without a frame is worth its checksum only if the log is there.
+		if place, err := completePlace(src, end); err == nil {
+			p.place = place
+		}
+		return nil
+	}
+	f, err := src.WAL()
+	if err != nil {
+		return err
+	}
+	p.log = f
+	if p.header, err = wal.ReadHeader(f); err != nil {
+		return err
+	}
+	if p.header.Salt != end.Salt {
+		return errMoved
+	}
+	p.frames = make([]uint32, p.PageCount())
+	rd := wal.NewReader(f, p.header, p.header.Start())
+	var frame wal.Frame
+	for rd.Place().Frame < end.Frame {
+		if err := rd.Next(&frame); err != nil {
+			return fmt.Errorf("frame %d of %d: %w", rd.Place().Frame+1, end.Frame, err)
+		}
+		if frame.Page <= uint32(len(p.frames)) {
+			p.frames[frame.Page-1] = frame.Index
+		}
+	}
+	p.place = rd.Place()
+	return nil
+}
+
+// image reads a page.
+func (p *pinned) image(page uint32, b []byte) error {
+	if p.log == nil || p.frames[page-1] == 0 {
+		if err := p.ReadFile(page, b); err != nil {
+			return fmt.Errorf("read page %d: %w", page, err)
+		}
+		return nil
+	}
+	frame := p.frames[page-1]
+	n, err := p.log.ReadAt(b, p.header.FrameOffset(frame)+wal.FrameHeaderSize)
+	if n < len(b) {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return fmt.Errorf("read page %d from frame %d of the log: %w", page, frame, err)
+	}
+	return nil
+}
+
+func (p *pinned) Close() error {
+	var err error
+	if p.log != nil {
+		err = p.log.Close()
+		p.log = nil
+	}
+	return errors.Join(err, p.ReadTx.Close())
+}
+
+// closePinned ends a read whose result is in. That it doesn't end cleanly changes
+// nothing of the result.
+func (s *Shipper) closePinned(p *pinned) {
+	if err := p.Close(); err != nil {
+		s.log.Warn("ending a read of the database", "err", err)
+	}
+}
+
+// sums computes the table of the pinned state: every page is read.
+func (p *pinned) sums(ctx context.Context) (*pagesum.Table, error) {
+	t := pagesum.New()
+	b := make([]byte, p.PageSize())
+	lock := pagesum.LockPage(p.PageSize())
+	for page := uint32(1); page <= p.PageCount(); page++ {
+		if page == lock {
+			continue
+		}
+		if page%1024 == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err := p.image(page, b); err != nil {
+			return nil, err
+		}
+		t.Set(page, pagesum.Of(page, b))
+	}
+	return t, nil
+}
+
+// shipDiff encodes, as one transaction, what leads from the table to the pinned
+// state: every page whose sum differs.
+func (s *Shipper) shipDiff(ctx context.Context, p *pinned, t transaction) error {
+	t.pageCount, t.place = p.PageCount(), p.place
+	if err := s.begin(t); err != nil {
+		return err
+	}
+	b := make([]byte, s.pageSize)
+	for page := uint32(1); page <= p.PageCount(); page++ {
+		if page == s.lockPage {
+			continue
+		}
+		if page%1024 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err := p.image(page, b); err != nil {
+			return err
+		}
+		if err := s.page(page, b, false); err != nil {
+			return err
+		}
+	}
+	return s.end(t)
+}

@@ -1,0 +1,62 @@
+// Package shipper brings the commits of one database to its replica: takes them in
+// order, encodes them as page deltas, uploads them as log segments, and knows at
+// any time which of them are durable. It is pure Go; what it needs of SQLite is
+// the interface [Source], which package vfs fills.
+//
+// # The way of a commit
+//
+//	Source.Next    a commit: frames in memory, a range of the log, or a gap      queue.go
+//	encode         deltas against images proven by checksum; the table of page
+//	               checksums moves on; Source.Release                            encode.go log.go diff.go cache.go
+//	batch          closes at Interval, at BatchBytes, or when somebody waits     batch.go
+//	upload         create-if-absent, one after the other                         upload.go
+//	durable        waiters wake, Status moves                                    wait.go status.go
+//
+// One transaction number is one ticket of the source: transaction = base + ticket,
+// and base is found once, by attaching (attach.go, compare.go). Memory is bounded
+// by three batches (open, waiting, in flight), the cache of images, the encoder, and
+// 8 bytes a page for the table. When the store doesn't keep up, commits stay where they are: in the
+// source's ring, then in the log. A transaction larger than a batch goes
+// through a file in the state folder.
+//
+// # Attaching
+//
+//	database                        replica           then
+//	any                             none              new replica, timeline 1, snapshot
+//	at the replica's point          exists            go on
+//	ahead, the log has all          behind            its transactions, one by one
+//	ahead, the log is gone          behind            the difference, as one transaction
+//	at an earlier point             ahead             with a state folder [BehindError]; without one: brought back on
+//	                                                  purpose, a new timeline from that point
+//	another one, or empty           exists            [ErrOtherDatabase]
+//	shipped here before             newer timeline    [ErrFenced]
+//
+// Who is not known to have written the replica's last segment, because its state folder is
+// new, opens a new timeline: two writers never continue the same one. That the two are at
+// one point is proven by the place in the log (its salts and running
+// checksum), by the stat of a database file that was closed cleanly, or by reading
+// every page.
+//
+// # Goroutines
+//
+//	name      owner     stops when                                      joined
+//	drain     Start     Close was called and all is shipped or its      by Close
+//	                    context ended; an error that is fatal only
+//	                    makes it let go of what is captured
+//	uploader  drain     drain has closed its queue of batches           by drain, before it ends
+//
+// There are no others. A snapshot is uploaded by drain itself, and encoded by
+// the reader that the store reads.
+//
+// # Locks
+//
+// Shipper.mu guards the fields below it. spares.mu guards the memory of batches. Neither is
+// held across I/O or while the other is taken. Everything above mu belongs to the
+// drain goroutine; the uploader reads of it what doesn't change once a batch was handed over.
+//
+// # Errors
+//
+// What may go away is tried again for ever, and shows in Status at once. The first fatal
+// error (see the Err variables) is sticky: it reaches every waiter, and commits are then released
+// without being shipped, so that the log isn't held back for nothing.
+package shipper

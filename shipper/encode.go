@@ -1,0 +1,179 @@
+package shipper
+
+import (
+	"fmt"
+
+	"seawal/internal/pagesum"
+	"seawal/internal/segment"
+	"seawal/internal/wal"
+)
+
+// encodeScratch is memory of the encode path, reused from commit to commit.
+type encodeScratch struct {
+	delta []byte
+	base  []byte // an image read back from the file
+	keep  []int  // offsets of the frames that count
+	seen  map[uint32]struct{}
+}
+
+// fewFrames is up to how many frames a linear search finds a page faster than a map.
+const fewFrames = 16
+
+// transaction is what the caller of begin knows of one.
+type transaction struct {
+	number, span uint64
+	time         int64
+	pageCount    uint32
+	place        wal.Place // behind it
+}
+
+// begin starts a transaction in the open batch. From here to end, an error
+// means that the batch is broken: see resync.
+func (s *Shipper) begin(t transaction) error {
+	if err := s.openBatch(t.number-t.span+1, t.time); err != nil {
+		return err
+	}
+	return s.batch.enc.Begin(segment.Tx{Number: t.number, Span: t.span, Time: t.time, PageCount: t.pageCount})
+}
+
+// end completes the transaction.
+func (s *Shipper) end(t transaction) error {
+	if err := s.fillGrowth(t.pageCount); err != nil {
+		return err
+	}
+	s.table.Truncate(t.pageCount)
+	b := s.batch
+	if err := b.enc.End(s.table.Total()); err != nil {
+		return err
+	}
+	b.last, b.place = t.number, t.place
+	b.ticket = uint64(max(0, int64(t.number-s.base)))
+	s.place = t.place
+	return nil
+}
+
+// fillGrowth adds the pages that the database grew by and that nobody wrote: in
+// the rollback journal modes SQLite leaves out a new page that was freed again,
+// and the file has zeros there or what it had.
+func (s *Shipper) fillGrowth(pageCount uint32) error {
+	for n := s.grown; n < pageCount; n++ {
+		page := n + 1
+		if s.table.Get(page) != 0 || page == pagesum.LockPage(s.pageSize) {
+			continue
+		}
+		image := s.enc.base[:s.pageSize]
+		if err := s.src.ReadFile(page, image); err != nil {
+			clear(image)
+		}
+		if err := s.page(page, image, false); err != nil {
+			return err
+		}
+	}
+	s.grown = pageCount
+	return nil
+}
+
+// encodeFrames encodes a commit whose frames are in memory.
+func (s *Shipper) encodeFrames(c *Commit, t transaction) error {
+	if err := s.begin(t); err != nil {
+		return err
+	}
+	size := wal.FrameHeaderSize + s.pageSize
+	first := len(c.Frames[0]) / size
+	n := first + len(c.Frames[1])/size
+	at := func(i int) []byte {
+		if i < first {
+			return c.Frames[0][i*size : (i+1)*size]
+		}
+		return c.Frames[1][(i-first)*size : (i-first+1)*size]
+	}
+	s.lastFrames(n, func(i int) uint32 { return wal.ParseFrameHeader(at(i)).Page })
+	for k := len(s.enc.keep) - 1; k >= 0; k-- {
+		frame := at(s.enc.keep[k])
+		page := wal.ParseFrameHeader(frame).Page
+		if page > t.pageCount {
+			continue // cut off by the same transaction
+		}
+		if err := s.page(page, frame[wal.FrameHeaderSize:], true); err != nil {
+			return err
+		}
+	}
+	return s.end(t)
+}
+
+// lastFrames collects, from the last to the first, the frames that no later one
+// of the n supersedes.
+func (s *Shipper) lastFrames(n int, page func(i int) uint32) {
+	e := &s.enc
+	e.keep = e.keep[:0]
+	if n <= fewFrames {
+	next:
+		for i := n - 1; i >= 0; i-- {
+			for _, k := range e.keep {
+				if page(k) == page(i) {
+					continue next
+				}
+			}
+			e.keep = append(e.keep, i)
+		}
+		return
+	}
+	if e.seen == nil {
+		e.seen = make(map[uint32]struct{})
+	}
+	clear(e.seen)
+	for i := n - 1; i >= 0; i-- {
+		p := page(i)
+		if _, ok := e.seen[p]; !ok {
+			e.seen[p] = struct{}{}
+			e.keep = append(e.keep, i)
+		}
+	}
+}
+
+// page encodes one page of the current transaction, unless it is what it was.
+// keep says that its image is worth a place in the cache.
+func (s *Shipper) page(number uint32, image []byte, keep bool) error {
+	if number == 0 {
+		return fmt.Errorf("encode transaction: page number 0")
+	}
+	if number == s.lockPage {
+		return nil
+	}
+	old, sum := s.table.Get(number), pagesum.Of(number, image)
+	if sum == old {
+		return nil
+	}
+	p := segment.Page{Number: number, Kind: segment.Full, Data: image, Sum: sum}
+	if base := s.proven(number, old); base != nil {
+		// Larger deltas save little, and cost more to apply than an image.
+		if delta, ok := segment.AppendDelta(s.enc.delta[:0], base, image, s.pageSize/2); ok {
+			s.enc.delta = delta
+			p.Kind, p.Data = segment.Delta, delta
+		}
+	}
+	if err := s.batch.enc.Page(p); err != nil {
+		return err
+	}
+	s.table.Set(number, sum)
+	if keep {
+		s.cache.put(number, sum, image)
+	}
+	return nil
+}
+
+// proven returns the image of a page that has the sum old, from the cache or from
+// the file; nil when neither has it.
+func (s *Shipper) proven(number uint32, old pagesum.Sum) []byte {
+	if old == 0 {
+		return nil
+	}
+	if image := s.cache.get(number, old); image != nil {
+		return image
+	}
+	image := s.enc.base[:s.pageSize]
+	if err := s.src.ReadFile(number, image); err != nil || pagesum.Of(number, image) != old {
+		return nil // the file is at another transaction
+	}
+	return image
+}

@@ -1,0 +1,87 @@
+package shipper
+
+import (
+	"errors"
+	"fmt"
+
+	"seawal/internal/replica"
+)
+
+var (
+	// ErrFenced says that another writer has written to the replica. Nothing is shipped any more,
+	// and nothing was overwritten.
+	ErrFenced = errors.New("seawal: fenced: another writer has taken the replica over")
+
+	// ErrOtherDatabase says that the replica holds another database.
+	ErrOtherDatabase = errors.New("seawal: the replica holds another database")
+
+	// ErrBehind says that the database is at an earlier point than its replica.
+	ErrBehind = errors.New("seawal: the database is behind its replica")
+
+	// ErrPageSize says that the database has another page size than its replica.
+	ErrPageSize = errors.New("seawal: the database has another page size than its replica")
+
+	// ErrClosed says that the shipper was closed.
+	ErrClosed = errors.New("seawal: replication was stopped")
+
+	// ErrLocked says that another process ships this database.
+	ErrLocked = errors.New("seawal: another process replicates this database")
+
+	// errMoved says that the log was restarted while it was read: what it held is known only by
+	// its outcome now.
+	errMoved = errors.New("the log was restarted")
+)
+
+// errNothingToDo says that the shipper was closed before there was anything to ship.
+var errNothingToDo = errors.New("nothing to do")
+
+// UnshippedError is what Close returns when it could not ship everything in time. The transactions are safe
+// in the database and its log; the next open ships them.
+type UnshippedError struct {
+	Commits     uint64      // committed and not known to be in the replica
+	First, Last replica.Pos // of them; zero when the replica never answered
+	Bytes       int64       // encoded bytes of those that were encoded
+	Err         error       // why; nil when only the time was too short
+}
+
+func (e *UnshippedError) Error() string {
+	s := fmt.Sprintf("seawal: %d committed transactions are not in the replica", e.Commits)
+	if !e.Last.IsZero() {
+		s += fmt.Sprintf(" (%v to %v)", e.First, e.Last)
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s + "; they are safe in the database, and shipped when it is opened again"
+}
+
+// Unwrap returns the cause.
+func (e *UnshippedError) Unwrap() error { return e.Err }
+
+// BehindError is the error for a database that lost its newest transactions, as in
+// a loss of power with synchronous=NORMAL. It is ErrBehind.
+type BehindError struct {
+	Local   replica.Pos // that the database is at
+	Replica replica.Pos // that the replica is at
+	DBPath  string
+	State   string // folder that says that the database was further once
+}
+
+func (e *BehindError) Error() string {
+	return fmt.Sprintf("%v: %s is at %v, the replica at %v: its newest transactions were lost here; "+
+		"close it and run restore to get them back, or remove %s to go on from %v on a new timeline",
+		ErrBehind, e.DBPath, e.Local, e.Replica, e.State, e.Local)
+}
+
+// Unwrap returns ErrBehind.
+func (e *BehindError) Unwrap() error { return ErrBehind }
+
+// fatal says that err ends shipping for good: trying again can't help.
+func fatal(err error) bool {
+	for _, e := range []error{ErrFenced, ErrBehind, ErrOtherDatabase, ErrPageSize} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}

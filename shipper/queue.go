@@ -1,0 +1,284 @@
+package shipper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"seawal/internal/replica"
+)
+
+const (
+	// quietTicks is after how many looks without a commit the drain goroutine
+	// sleeps until it is woken. Being woken costs the writer more than being looked at.
+	quietTicks = 20
+
+	// takeAtOnce is how many commits are taken before the cadence is looked at.
+	takeAtOnce = 512
+)
+
+// drain takes the commits in order, encodes them and closes batches, until the
+// Shipper is closed and all is shipped. Any error it returns ends shipping.
+func (s *Shipper) drain(ctx context.Context) error {
+	s.setMode(ModeShipping)
+	timer := time.NewTimer(s.cfg.Tick)
+	defer timer.Stop()
+	quiet := 0
+	for {
+		if err := s.failed(); err != nil {
+			return err
+		}
+		n, err := s.take(ctx)
+		if err == nil && s.due() {
+			s.nextDue = time.Now().Add(s.cfg.Interval)
+			err = s.closeBatch(ctx)
+		}
+		switch {
+		case err != nil && (ctx.Err() != nil || fatal(err)):
+			return err
+		case err != nil:
+			if err := s.resync(ctx, err); err != nil {
+				return err
+			}
+			continue
+		case n == takeAtOnce:
+			continue
+		case n > 0:
+			quiet = 0
+		case s.isClosing() && s.batch == nil && s.landedAll():
+			return nil
+		default:
+			quiet++
+		}
+		if err := s.wait(ctx, timer, quiet); err != nil {
+			return err
+		}
+	}
+}
+
+// take encodes commits until there are none, the batch is full or it is time to
+// look at the cadence. It returns how many it took.
+func (s *Shipper) take(ctx context.Context) (n int, err error) {
+	for n < takeAtOnce && !s.full() {
+		c, ok := s.src.Next()
+		if !ok {
+			break
+		}
+		n++
+		if err := s.commit(ctx, &c); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// due says that the open batch closes now. Whatever the reason, a batch that
+// nobody could take stays open and collects.
+func (s *Shipper) due() bool {
+	if s.batch == nil || s.batch.last == 0 || len(s.uploads) > 0 {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.setPendingLocked(s.batch, s.batch.enc.Size())
+	switch {
+	case s.full():
+		return true
+	case s.closing:
+		return true
+	case s.urgent > s.closed:
+		return s.flying == 0 // group commit
+	}
+	return !time.Now().Before(s.nextDue)
+}
+
+func (s *Shipper) landedAll() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.flying == 0
+}
+
+// wait sleeps until there may be something to do: without a timer when all is
+// shipped and nothing was committed for a while.
+func (s *Shipper) wait(ctx context.Context, timer *time.Timer, quiet int) error {
+	sleep := s.cfg.Tick
+	switch {
+	case s.full():
+		sleep = -1 // no room: the uploader will say when
+	case s.isClosing() && s.batch == nil:
+		sleep = -1 // likewise
+	case quiet > quietTicks:
+		if !s.src.Idle() {
+			return nil
+		}
+		sleep = -1
+		if s.batch != nil && len(s.uploads) == 0 {
+			sleep = max(0, time.Until(s.nextDue))
+		}
+	}
+	var tick <-chan time.Time
+	if sleep >= 0 {
+		timer.Reset(sleep)
+		tick = timer.C
+	}
+	select {
+	case <-tick:
+	case <-s.src.Wake():
+	case <-s.kick:
+	case <-s.uploaded:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+// commit encodes one captured commit and releases it.
+func (s *Shipper) commit(ctx context.Context, c *Commit) error {
+	if c.Ticket <= s.encoded {
+		s.src.Release(c.Ticket) // it is in a difference that was shipped
+		return nil
+	}
+	if c.Kind != CommitGap && c.PageSize != s.pageSize {
+		return fmt.Errorf("%w: %d bytes, the replica has %d; replicate to a new URL", ErrPageSize, c.PageSize, s.pageSize)
+	}
+	t := transaction{
+		number: s.base + c.Ticket, span: c.Ticket - s.encoded,
+		time: c.Time, pageCount: c.PageCount, place: c.To,
+	}
+	var err error
+	switch {
+	case t.span > c.Count:
+		err = s.gap(ctx, "captured commits were lost")
+	case c.Kind == CommitFrames:
+		err = s.encodeFrames(c, t)
+	case c.Kind == CommitRange:
+		err = s.rangeCommit(ctx, c, t)
+	default:
+		err = s.gap(ctx, "the log was restarted before it was read")
+	}
+	if err != nil {
+		return err
+	}
+	s.encoded = max(s.encoded, c.Ticket)
+	s.src.Release(s.encoded)
+	return nil
+}
+
+// rangeCommit reads commits back from the log: one by one when the log shows as
+// many as were counted, else as one transaction.
+func (s *Shipper) rangeCommit(ctx context.Context, c *Commit, t transaction) error {
+	r, err := openRange(s.src, c.From, c.To.Frame)
+	if errors.Is(err, errMoved) {
+		return s.gap(ctx, err.Error())
+	}
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	if uint64(len(r.commits)) == t.span {
+		t.number, t.span = t.number-t.span+1, 1
+	} else {
+		r.merge()
+	}
+	return s.shipRange(r, t, func() error { return s.closeFull(ctx) })
+}
+
+// closeFull closes the open batch when it is full.
+func (s *Shipper) closeFull(ctx context.Context) error {
+	if !s.full() {
+		return nil
+	}
+	s.nextDue = time.Now().Add(s.cfg.Interval)
+	return s.closeBatch(ctx)
+}
+
+// gap ships the difference between the table and the newest state in place of
+// commits that are known only by their outcome.
+func (s *Shipper) gap(ctx context.Context, reason string) error {
+	p, err := s.pinPatiently(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.closePinned(p)
+	if p.PageSize() != s.pageSize {
+		return fmt.Errorf("%w: %d bytes, the replica has %d; replicate to a new URL", ErrPageSize, p.PageSize(), s.pageSize)
+	}
+	if p.Ticket() <= s.encoded {
+		return fmt.Errorf("difference: the database is at commit %d, commit %d is encoded", p.Ticket(), s.encoded)
+	}
+	s.noteResync(reason)
+	t := transaction{number: s.base + p.Ticket(), span: p.Ticket() - s.encoded, time: s.timeOf(p)}
+	if err := s.shipDiff(ctx, p, t); err != nil {
+		return err
+	}
+	s.encoded = p.Ticket()
+	return nil
+}
+
+// timeOf is the commit time of a pinned state, unix nanoseconds: now, when the
+// last commit that is known is not its last one.
+func (s *Shipper) timeOf(p *pinned) int64 {
+	if ticket, at := s.src.Last(); ticket == p.Ticket() && at != 0 {
+		return at
+	}
+	return time.Now().UnixNano()
+}
+
+// resync starts over after an error that broke the open batch, whose commits are
+// released already: from what the replica has, with the difference. It returns
+// an error only when shipping has to end.
+func (s *Shipper) resync(ctx context.Context, cause error) error {
+	for {
+		s.noteError(cause)
+		s.dropBatch()
+		for !s.landedAll() {
+			if err := s.failed(); err != nil {
+				return err
+			}
+			select {
+			case <-s.uploaded:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		if err := s.failed(); err != nil {
+			return err
+		}
+		err := s.resyncOnce(ctx, cause)
+		if err == nil || ctx.Err() != nil || fatal(err) {
+			return err
+		}
+		cause = err
+		if err := s.pause(ctx, s.cfg.RetryWait); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Shipper) resyncOnce(ctx context.Context, cause error) error {
+	durable := s.Durable()
+	table, err := replica.TableAt(ctx, s.store, durable, nil, replica.Pos{})
+	if err != nil {
+		return err
+	}
+	s.setTable(table)
+	s.encoded = durable.Tx - s.base
+	p, err := s.pin(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.closePinned(p)
+	s.noteResync(cause.Error())
+	number := s.base + p.Ticket()
+	if number == durable.Tx {
+		return nil
+	}
+	t := transaction{number: number, span: number - durable.Tx, time: s.timeOf(p)}
+	if err := s.shipDiff(ctx, p, t); err != nil {
+		return err
+	}
+	s.encoded = p.Ticket()
+	s.src.Release(s.encoded)
+	return nil
+}

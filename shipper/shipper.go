@@ -1,0 +1,334 @@
+package shipper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"seawal/internal/pagesum"
+	"seawal/internal/replica"
+	"seawal/internal/segment"
+	"seawal/internal/wal"
+	"seawal/store"
+)
+
+// Defaults of Config.
+const (
+	DefaultInterval   = time.Second
+	DefaultTick       = 10 * time.Millisecond
+	DefaultBatchBytes = 4 << 20
+	DefaultCacheBytes = 16 << 20
+	DefaultRetryWait  = 5 * time.Second
+)
+
+// Config is what a Shipper needs. Source, Open and DBPath have to be set; the rest
+// has a useful zero value.
+type Config struct {
+	Source Source
+
+	// Open opens the store, with what goes around it (store.Stack). onError is for
+	// store.RetryPolicy.OnError: what fails shows in Status at once. Open is called
+	// until it succeeds; the Shipper closes the store.
+	Open func(ctx context.Context, onError func(store.Failure)) (store.Store, error)
+
+	DBPath   string // of the database file
+	StateDir string // folder for what a restart is quicker with; "": DBPath + "-seawal"
+
+	Interval   time.Duration // between two segments while there are commits; 0: DefaultInterval
+	Tick       time.Duration // between two looks at the source while there is work; 0: DefaultTick
+	BatchBytes int64         // encoded bytes that close a segment early; 0: DefaultBatchBytes
+	CacheBytes int64         // memory for images of pages, the bases of deltas; 0: DefaultCacheBytes, negative: none
+
+	// RetryWait is the wait after what store.Retry doesn't repeat: a permanent error
+	// that a person has to mend, a database that can't be read. 0: DefaultRetryWait.
+	RetryWait time.Duration
+
+	Logger *slog.Logger // nil: slog.Default
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.Source == nil || c.Open == nil || c.DBPath == "":
+		return errors.New("shipper: Source, Open and DBPath have to be set")
+	case c.Interval < 0 || c.Tick < 0 || c.BatchBytes < 0 || c.RetryWait < 0:
+		return errors.New("shipper: Interval, Tick, BatchBytes and RetryWait can't be negative")
+	}
+	if c.StateDir == "" {
+		c.StateDir = c.DBPath + "-seawal"
+	}
+	orDefault(&c.Interval, DefaultInterval)
+	orDefault(&c.Tick, DefaultTick)
+	orDefault(&c.BatchBytes, DefaultBatchBytes)
+	orDefault(&c.CacheBytes, DefaultCacheBytes)
+	orDefault(&c.RetryWait, DefaultRetryWait)
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return nil
+}
+
+func orDefault[T comparable](p *T, value T) {
+	var zero T
+	if *p == zero {
+		*p = value
+	}
+}
+
+// Shipper ships the commits of one database to one replica. Its methods are safe
+// for concurrent use.
+type Shipper struct {
+	cfg Config
+	src Source
+	log *slog.Logger
+
+	stop     context.CancelFunc // ends all work at once
+	kick     chan struct{}      // capacity 1: the drain goroutine has to look again
+	uploads  chan *batch        // capacity 1: the closed batch that waits
+	uploaded chan struct{}      // capacity 1: the uploader has finished one
+	finished chan struct{}      // closed when every goroutine has ended
+
+	// Of the drain goroutine alone.
+	store    store.Store
+	state    *state // nil until the state folder is read
+	lock     *lock
+	table    *pagesum.Table  // of the last transaction encoded
+	fresh    replica.Replica // of a replica that this Shipper makes
+	place    wal.Place       // of the last transaction encoded
+	grown    uint32          // pages up to which every one has a sum
+	cache    *imageCache
+	enc      encodeScratch
+	batch    *batch    // open; nil when empty
+	encoded  uint64    // last ticket encoded or skipped
+	nextDue  time.Time // earliest time to close a batch by cadence
+	saved    int       // segments since the state was saved
+	lockPage uint32    // page that is never part of the database
+	spare    spares    // memory of batches; shared with the uploader
+
+	mu       sync.Mutex
+	started  bool           // guarded by mu, like all below
+	closing  bool           // ship what is there, then end
+	ended    bool           // no goroutine works any more
+	mapped   bool           // timeline and base are known, and won't change
+	id       segment.ID     // of the replica
+	writer   segment.ID     // of this state folder
+	pageSize int            // of the replica, bytes
+	timeline uint32         //
+	base     uint64         // transaction = base + ticket, modulo 2^64
+	durable  uint64         // transaction up to which the replica has everything
+	flying   int            // batches closed and not durable
+	urgent   uint64         // ticket up to which someone wants to see it shipped now
+	closed   uint64         // last ticket in a closed batch
+	failure  error          // first fatal error
+	changed  chan struct{}  // closed and replaced when one of mapped, durable, failure, ended changes
+	stat     statusRecord   // for Status
+	pending  []pendingBatch // open, waiting and in flight, oldest first
+}
+
+// New returns a Shipper that does nothing before Start.
+func New(cfg Config) (*Shipper, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	return &Shipper{
+		cfg:      cfg,
+		src:      cfg.Source,
+		log:      cfg.Logger.With("db", filepath.Base(cfg.DBPath)),
+		kick:     make(chan struct{}, 1),
+		uploads:  make(chan *batch, 1),
+		uploaded: make(chan struct{}, 1),
+		finished: make(chan struct{}),
+		changed:  make(chan struct{}),
+		stat:     statusRecord{mode: ModeAttaching},
+	}, nil
+}
+
+// Start begins to attach and to ship. It returns at once and may be called once.
+func (s *Shipper) Start() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.started || s.ended {
+		return
+	}
+	s.started = true
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stop = cancel
+	go s.run(ctx)
+}
+
+// run is the drain goroutine. It starts the uploader and joins it.
+func (s *Shipper) run(ctx context.Context) {
+	defer close(s.finished)
+	defer s.stop()
+	var uploader sync.WaitGroup
+	uploader.Go(func() { s.upload(ctx) })
+
+	err := s.attachAndDrain(ctx)
+	if err != nil && ctx.Err() == nil {
+		s.fail(err)
+		s.discard(ctx)
+	}
+	close(s.uploads)
+	if err != nil {
+		s.stop()
+	}
+	uploader.Wait()
+	s.dropBatch()
+	if s.lock != nil {
+		s.lock.release()
+	}
+	if s.store != nil {
+		if err := s.store.Close(); err != nil {
+			s.log.Warn("closing the store of the replica", "err", err)
+		}
+	}
+	s.mu.Lock()
+	s.ended = true
+	s.broadcastLocked()
+	s.mu.Unlock()
+}
+
+func (s *Shipper) attachAndDrain(ctx context.Context) error {
+	switch err := s.attachUntilDone(ctx); {
+	case errors.Is(err, errNothingToDo):
+		return nil
+	case err != nil:
+		return err
+	}
+	if err := s.drain(ctx); err != nil {
+		return err
+	}
+	s.saveClean(ctx)
+	return nil
+}
+
+// discard lets go of what is captured once nothing is shipped any more: the log
+// must not be held back for ever. It ends when the Shipper is closed.
+func (s *Shipper) discard(ctx context.Context) {
+	s.dropBatch()
+	for !s.isClosing() && ctx.Err() == nil {
+		for c, ok := s.src.Next(); ok; c, ok = s.src.Next() {
+			s.src.Release(c.Ticket)
+		}
+		if !s.src.Idle() {
+			continue
+		}
+		select {
+		case <-s.src.Wake():
+		case <-s.kick:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// Close ships what is left, until ctx ends, saves the state and wakes everybody
+// who waits. What could not be shipped is reported as *UnshippedError. No
+// goroutine is left when it returns. A second Close does nothing.
+func (s *Shipper) Close(ctx context.Context) error {
+	s.mu.Lock()
+	if s.closing || !s.started {
+		s.closing, s.ended = true, s.ended || !s.started
+		started := s.started
+		s.broadcastLocked()
+		s.mu.Unlock()
+		if started {
+			<-s.finished
+		}
+		return nil
+	}
+	s.closing = true
+	// A store that doesn't answer isn't worth waiting for when there is nothing to ship.
+	hopeless := !s.mapped && s.stat.err != nil
+	s.mu.Unlock()
+	if ticket, _ := s.src.Last(); ticket == 0 && hopeless {
+		s.stop()
+	}
+	s.poke()
+	select {
+	case <-s.finished:
+	case <-ctx.Done():
+		s.stop()
+		<-s.finished
+	}
+	return s.unshipped()
+}
+
+// unshipped compares what was captured with what is durable, at the end.
+func (s *Shipper) unshipped() error {
+	last, _ := s.src.Last()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := &UnshippedError{Err: s.failure, Commits: last}
+	if e.Err == nil {
+		e.Err = s.stat.err
+	}
+	if s.mapped {
+		e.Commits = s.base + last - s.durable
+		if int64(e.Commits) <= 0 {
+			return nil
+		}
+		e.First = replica.Pos{Timeline: s.timeline, Tx: s.durable + 1}
+		e.Last = replica.Pos{Timeline: s.timeline, Tx: s.base + last}
+	}
+	if e.Commits == 0 {
+		return nil
+	}
+	for _, p := range s.pending {
+		e.Bytes += p.bytes
+	}
+	return e
+}
+
+// poke makes the drain goroutine look again.
+func (s *Shipper) poke() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Shipper) isClosing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closing
+}
+
+// fail records the first fatal error and wakes everybody.
+func (s *Shipper) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failure != nil {
+		return
+	}
+	s.failure = err
+	s.stat.fail(err)
+	s.stat.mode = ModeStopped
+	s.broadcastLocked()
+	s.log.Error("shipping has stopped", "err", err)
+}
+
+func (s *Shipper) failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failure
+}
+
+func (s *Shipper) broadcastLocked() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// pause waits for d, or until ctx ends, which is an error.
+func (s *Shipper) pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait to try again: %w", ctx.Err())
+	}
+}

@@ -1,0 +1,146 @@
+package shipper
+
+import (
+	"errors"
+	"time"
+
+	"seawal/internal/replica"
+	"seawal/internal/segment"
+	"seawal/store"
+)
+
+// Mode says what a Shipper is doing.
+type Mode string
+
+const (
+	// ModeAttaching: it compares the database with the replica, or waits until the store answers.
+	ModeAttaching Mode = "attaching"
+	// ModeEmpty: there is no replica yet, and no page in the database.
+	ModeEmpty Mode = "empty"
+	// ModeSnapshot: it ships the whole database.
+	ModeSnapshot Mode = "snapshot"
+	// ModeShipping: it follows the commits.
+	ModeShipping Mode = "shipping"
+	// ModeStopped: it ships no more, because of Status.Err.
+	ModeStopped Mode = "stopped"
+)
+
+// Status is what a Shipper knows of itself.
+type Status struct {
+	Attached bool // the replica has answered, and the position in it is known
+	Mode     Mode
+	Fenced   bool // Err is ErrFenced
+
+	Replica  segment.ID  // zero before it is known
+	Captured replica.Pos // of the last commit; zero until Attached
+	Durable  replica.Pos // that the replica has; zero until Attached
+
+	LagTx    uint64        // commits that are not durable
+	LagBytes int64         // encoded bytes that are not durable
+	Lag      time.Duration // age of the oldest commit known not to be durable
+
+	Err     error     // last error; nil once something went well after it, unless shipping has stopped
+	ErrTime time.Time // of Err, or of the last error that is over
+
+	Segments      uint64 // log segments shipped
+	SegmentBytes  uint64 // their size
+	Snapshots     uint64 // shipped
+	SnapshotBytes uint64 // their size
+	Resyncs       uint64 // times that a difference was shipped in place of single transactions
+	ResyncReason  string // of the last one
+}
+
+// statusRecord is the part of Status that isn't computed. Guarded by Shipper.mu.
+type statusRecord struct {
+	mode      Mode
+	err       error
+	errTime   time.Time
+	segments  uint64
+	segBytes  uint64
+	snapshots uint64
+	snapBytes uint64
+	resyncs   uint64
+	reason    string
+}
+
+// pendingBatch is a batch as Status sees it.
+type pendingBatch struct {
+	batch *batch
+	bytes int64
+	since int64 // time of its first commit, unix nanoseconds
+}
+
+func (r *statusRecord) fail(err error) { r.err, r.errTime = err, time.Now() }
+
+// Status never waits for the store.
+func (s *Shipper) Status() Status {
+	ticket, committed := s.src.Last()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := &s.stat
+	st := Status{
+		Attached: s.mapped, Mode: r.mode, Fenced: errors.Is(s.failure, ErrFenced), Replica: s.id,
+		Err: r.err, ErrTime: r.errTime,
+		Segments: r.segments, SegmentBytes: r.segBytes, Snapshots: r.snapshots, SnapshotBytes: r.snapBytes,
+		Resyncs: r.resyncs, ResyncReason: r.reason, LagTx: ticket,
+	}
+	if s.failure != nil {
+		st.Err = s.failure
+	}
+	if s.mapped {
+		st.Captured = s.posLocked(ticket)
+		st.Durable = replica.Pos{Timeline: s.timeline, Tx: s.durable}
+		st.LagTx = uint64(max(0, int64(s.base+ticket-s.durable)))
+	}
+	oldest := committed
+	for _, p := range s.pending {
+		st.LagBytes += p.bytes
+		oldest = min(oldest, p.since)
+	}
+	if st.LagTx > 0 && oldest > 0 {
+		st.Lag = max(0, time.Since(time.Unix(0, oldest)))
+	}
+	return st
+}
+
+// noteFailure is store.RetryPolicy.OnError.
+func (s *Shipper) noteFailure(f store.Failure) { s.noteError(f.Err) }
+
+// noteError shows an error in Status; it is logged when it is the first of a row.
+func (s *Shipper) noteError(err error) {
+	s.mu.Lock()
+	first := s.stat.err == nil
+	s.stat.fail(err)
+	s.mu.Unlock()
+	if first {
+		s.log.Warn("shipping is held up, trying again", "err", err)
+	}
+}
+
+// noteSuccess ends a row of errors.
+func (s *Shipper) noteSuccess() {
+	s.mu.Lock()
+	over := s.stat.err != nil && s.failure == nil
+	if over {
+		s.stat.err = nil
+	}
+	s.mu.Unlock()
+	if over {
+		s.log.Info("shipping goes on")
+	}
+}
+
+func (s *Shipper) setMode(m Mode) {
+	s.mu.Lock()
+	s.stat.mode = m
+	s.mu.Unlock()
+}
+
+// noteResync counts a difference that is shipped in place of single transactions.
+func (s *Shipper) noteResync(reason string) {
+	s.mu.Lock()
+	s.stat.resyncs++
+	s.stat.reason = reason
+	s.mu.Unlock()
+	s.log.Warn("shipping the difference to the replica as one transaction", "reason", reason)
+}

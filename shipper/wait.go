@@ -1,0 +1,114 @@
+package shipper
+
+import (
+	"context"
+	"fmt"
+
+	"seawal/internal/replica"
+)
+
+// until waits until cond, which is called under mu, says that it is over.
+func (s *Shipper) until(ctx context.Context, cond func() (done bool, err error)) error {
+	for {
+		s.mu.Lock()
+		done, err := cond()
+		changed := s.changed
+		if !done && err == nil {
+			switch {
+			case s.failure != nil:
+				err = s.failure
+			case s.ended:
+				err = ErrClosed
+			}
+		}
+		s.mu.Unlock()
+		if done || err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("committed locally, replication unknown: %w", ctx.Err())
+		}
+	}
+}
+
+// Position returns the position of everything that was committed before the call.
+// It waits until the replica has answered once, because only then the numbers are
+// known. The error is the one that stopped shipping before that, ErrClosed, or
+// that of ctx.
+func (s *Shipper) Position(ctx context.Context) (replica.Pos, error) {
+	ticket, _ := s.src.Last()
+	var pos replica.Pos
+	err := s.until(ctx, func() (bool, error) {
+		pos = s.posLocked(ticket)
+		return s.mapped, nil
+	})
+	if err != nil {
+		return replica.Pos{}, fmt.Errorf("position of the replica: %w", err)
+	}
+	return pos, nil
+}
+
+// posLocked is the position of a ticket, once mapped.
+func (s *Shipper) posLocked(ticket uint64) replica.Pos {
+	return replica.Pos{Timeline: s.timeline, Tx: s.base + ticket}
+}
+
+// Durable returns the position up to which the replica has everything; zero
+// before it has answered.
+func (s *Shipper) Durable() replica.Pos {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.mapped {
+		return replica.Pos{}
+	}
+	return replica.Pos{Timeline: s.timeline, Tx: s.durable}
+}
+
+// Wait returns once pos is durable. It rides the cadence and never makes a
+// segment close early. Errors: ErrFenced and whatever else stopped shipping,
+// ErrClosed, and ctx.Err() wrapped: committed locally, replication unknown.
+func (s *Shipper) Wait(ctx context.Context, pos replica.Pos) error {
+	err := s.until(ctx, func() (bool, error) {
+		if s.mapped && pos.Timeline > s.timeline {
+			return false, fmt.Errorf("the database is on timeline %d", s.timeline)
+		}
+		return s.mapped && pos.Compare(replica.Pos{Timeline: s.timeline, Tx: s.durable}) <= 0, nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for %v: %w", pos, err)
+	}
+	return nil
+}
+
+// Flush ships at once, and waits until everything that was committed before the
+// call is durable. Errors as of Wait.
+func (s *Shipper) Flush(ctx context.Context) error {
+	ticket, _ := s.src.Last()
+	if err := s.waitTicket(ctx, ticket); err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	return nil
+}
+
+// WaitTicket ships at once and waits until the commit with that ticket is
+// durable. Commits that wait at the same time share their uploads: one is under
+// way, and the next segment collects until it is done. Errors as of Wait.
+func (s *Shipper) WaitTicket(ctx context.Context, ticket uint64) error {
+	if err := s.waitTicket(ctx, ticket); err != nil {
+		return fmt.Errorf("wait for commit: %w", err)
+	}
+	return nil
+}
+
+func (s *Shipper) waitTicket(ctx context.Context, ticket uint64) error {
+	s.mu.Lock()
+	s.urgent = max(s.urgent, ticket)
+	s.mu.Unlock()
+	s.poke()
+	return s.until(ctx, func() (bool, error) {
+		// The difference, because base may stand for a negative number.
+		return s.mapped && int64(s.durable-(s.base+ticket)) >= 0, nil
+	})
+}
