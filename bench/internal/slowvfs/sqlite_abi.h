@@ -1,0 +1,85 @@
+/*
+** The part of SQLite's public C interface that slow.c uses.
+**
+** The program links one SQLite, the one inside go-sqlite3, and its header is
+** not on our include path. SQLite promises that these declarations never
+** change (sqlite.org/capi3ref.html).
+*/
+#ifndef SEAWAL_SLOWVFS_SQLITE_ABI_H
+#define SEAWAL_SLOWVFS_SQLITE_ABI_H
+
+#include <stddef.h>
+
+typedef long long sqlite3_int64;
+typedef struct sqlite3_file sqlite3_file;
+typedef struct sqlite3_io_methods sqlite3_io_methods;
+typedef struct sqlite3_vfs sqlite3_vfs;
+typedef void (*sqlite3_syscall_ptr)(void);
+
+struct sqlite3_file {
+  const sqlite3_io_methods *pMethods;
+};
+
+struct sqlite3_io_methods {
+  int iVersion;
+  int (*xClose)(sqlite3_file*);
+  int (*xRead)(sqlite3_file*, void*, int, sqlite3_int64);
+  int (*xWrite)(sqlite3_file*, const void*, int, sqlite3_int64);
+  int (*xTruncate)(sqlite3_file*, sqlite3_int64);
+  int (*xSync)(sqlite3_file*, int);
+  int (*xFileSize)(sqlite3_file*, sqlite3_int64*);
+  int (*xLock)(sqlite3_file*, int);
+  int (*xUnlock)(sqlite3_file*, int);
+  int (*xCheckReservedLock)(sqlite3_file*, int*);
+  int (*xFileControl)(sqlite3_file*, int, void*);
+  int (*xSectorSize)(sqlite3_file*);
+  int (*xDeviceCharacteristics)(sqlite3_file*);
+  /* version 2 */
+  int (*xShmMap)(sqlite3_file*, int, int, int, void volatile**);
+  int (*xShmLock)(sqlite3_file*, int, int, int);
+  void (*xShmBarrier)(sqlite3_file*);
+  int (*xShmUnmap)(sqlite3_file*, int);
+  /* version 3 */
+  int (*xFetch)(sqlite3_file*, sqlite3_int64, int, void**);
+  int (*xUnfetch)(sqlite3_file*, sqlite3_int64, void*);
+};
+
+struct sqlite3_vfs {
+  int iVersion;
+  int szOsFile;
+  int mxPathname;
+  sqlite3_vfs *pNext;
+  const char *zName;
+  void *pAppData;
+  int (*xOpen)(sqlite3_vfs*, const char*, sqlite3_file*, int, int*);
+  int (*xDelete)(sqlite3_vfs*, const char*, int);
+  int (*xAccess)(sqlite3_vfs*, const char*, int, int*);
+  int (*xFullPathname)(sqlite3_vfs*, const char*, int, char*);
+  void *(*xDlOpen)(sqlite3_vfs*, const char*);
+  void (*xDlError)(sqlite3_vfs*, int, char*);
+  void (*(*xDlSym)(sqlite3_vfs*, void*, const char*))(void);
+  void (*xDlClose)(sqlite3_vfs*, void*);
+  int (*xRandomness)(sqlite3_vfs*, int, char*);
+  int (*xSleep)(sqlite3_vfs*, int);
+  int (*xCurrentTime)(sqlite3_vfs*, double*);
+  int (*xGetLastError)(sqlite3_vfs*, int, char*);
+  /* version 2 */
+  int (*xCurrentTimeInt64)(sqlite3_vfs*, sqlite3_int64*);
+  /* version 3 */
+  int (*xSetSystemCall)(sqlite3_vfs*, const char*, sqlite3_syscall_ptr);
+  sqlite3_syscall_ptr (*xGetSystemCall)(sqlite3_vfs*, const char*);
+  const char *(*xNextSystemCall)(sqlite3_vfs*, const char*);
+};
+
+#define SQLITE_OK               0
+#define SQLITE_ERROR            1
+#define SQLITE_NOMEM            7
+#define SQLITE_OPEN_MAIN_DB    0x00000100
+
+sqlite3_vfs *sqlite3_vfs_find(const char*);
+int sqlite3_vfs_register(sqlite3_vfs*, int);
+
+_Static_assert(sizeof(sqlite3_io_methods)==19*sizeof(void*), "sqlite3_io_methods");
+_Static_assert(offsetof(sqlite3_vfs, xOpen)==40, "sqlite3_vfs");
+
+#endif
