@@ -28,10 +28,10 @@ type builder struct {
 	progress *progress
 
 	table *pagesum.Table // sums of the pages in the file and in cache
-	cache *pageCache
-	tx    uint64 // last transaction that is in, whole and verified
-	time  int64  // of its commit, unix nanoseconds
-	count uint32 // size of the database after it, pages
+	cache *pageCache     // nil before the first segment behind the snapshot
+	tx    uint64         // last transaction that is in, whole and verified
+	time  int64          // of its commit, unix nanoseconds
+	count uint32         // size of the database after it, pages
 }
 
 func newBuilder(s store.Store, r replica.Replica, file *os.File, check Check, p *progress) *builder {
@@ -44,7 +44,6 @@ func newBuilder(s store.Store, r replica.Replica, file *os.File, check Check, p 
 		hash:     check != CheckNone,
 		progress: p,
 		table:    pagesum.New(),
-		cache:    newPageCache(file, r.PageSize),
 	}
 }
 
@@ -57,12 +56,13 @@ func (b *builder) build(ctx context.Context, steps []Step) error {
 		steps = steps[1:]
 	}
 	if len(steps) > 0 {
+		b.cache = newPageCache(b.file, b.replica.PageSize)
 		if err := b.applySegments(ctx, steps); err != nil {
 			return err
 		}
-	}
-	if err := b.cache.flush(); err != nil {
-		return err
+		if err := b.cache.flush(); err != nil {
+			return err
+		}
 	}
 	if err := b.file.Truncate(int64(b.count) * int64(b.replica.PageSize)); err != nil {
 		return fmt.Errorf("set size of file: %w", err)

@@ -19,7 +19,8 @@ type feed struct {
 	step    Step
 	whole   chan whole  // one value, of a small object only
 	batches chan *batch // closed when all of them are in, or err is set
-	err     error       // valid once batches is closed
+	told    int64       // bytes that progress knows of; valid once batches is closed
+	err     error       // likewise
 }
 
 // whole is a small object, fetched.
@@ -105,12 +106,28 @@ func (f *feed) decode(ctx context.Context, b *builder) {
 	defer close(f.batches)
 	body, err := f.open(ctx)
 	if err == nil {
-		err = f.decodeFrom(ctx, b, body)
+		in := &teller{Reader: body, progress: b.progress}
+		err = f.decodeFrom(ctx, b, in)
+		f.told = in.told
 		err = errors.Join(err, body.Close())
 	}
 	if err != nil {
 		f.err = blame("read", f.step.Object, err)
 	}
+}
+
+// teller passes on how much was read.
+type teller struct {
+	io.Reader
+	progress *progress
+	told     int64
+}
+
+func (r *teller) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.told += int64(n)
+	r.progress.add(int64(n))
+	return n, err
 }
 
 func (f *feed) decodeFrom(ctx context.Context, b *builder, r io.Reader) error {

@@ -13,12 +13,12 @@ import (
 
 const (
 	// rangeBudget is what all workers together hold of compressed blocks, bytes.
-	rangeBudget = 16 << 20
+	rangeBudget = 8 << 20
 	// maxRange is the most that one request asks for, bytes: enough that its
 	// round trip to a distant store costs little.
 	maxRange = 4 << 20
 	// writeSize is how many bytes of neighbouring pages are written at once.
-	writeSize = 1 << 20
+	writeSize = 512 << 10
 )
 
 // applySnapshot writes the pages of a snapshot. Workers take ranges of blocks

@@ -72,7 +72,7 @@ func (b *builder) applySegments(ctx context.Context, steps []Step) error {
 			if err := b.drain(ctx, f); err != nil {
 				return err
 			}
-			b.progress.add(f.step.Size)
+			b.progress.add(f.step.Size - f.told) // what was not read lies behind the target
 			<-ahead
 		}
 		return ctx.Err()

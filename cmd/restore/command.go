@@ -23,6 +23,7 @@ type app struct {
 	terminal bool      // errOut is one: show progress
 	now      func() time.Time
 	open     func(ctx context.Context, rawURL string) (store.Store, error)
+	clock    store.Clock // for the waits between attempts; nil: the system's
 }
 
 // request is what the command line asks for.

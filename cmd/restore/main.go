@@ -20,6 +20,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -28,7 +29,12 @@ import (
 	"seawal/store"
 )
 
+// gcPercent keeps the process near the memory that package restore promises:
+// what it holds is mostly buffers that are used again, so collecting often costs little.
+const gcPercent = 40
+
 func main() {
+	debug.SetGCPercent(gcPercent)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	a := &app{
 		out:      os.Stdout,

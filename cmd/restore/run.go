@@ -24,7 +24,7 @@ func (a *app) run(ctx context.Context, r *request) (err error) {
 	if err != nil {
 		return err
 	}
-	s := store.Stack(raw, store.StackOptions{Retry: store.RetryPolicy{OnError: func(f store.Failure) {
+	s := store.Stack(raw, store.StackOptions{Retry: store.RetryPolicy{Clock: a.clock, OnError: func(f store.Failure) {
 		a.storeFailed(r, f, cancel)
 	}}})
 	defer func() {

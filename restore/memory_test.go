@@ -1,0 +1,48 @@
+package restore
+
+import (
+	"context"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"testing"
+)
+
+// TestMemoryIsBounded restores a snapshot, a transaction and a merged segment
+// of many times the buffers' size, and looks at the heap as they go by.
+func TestMemoryIsBounded(t *testing.T) {
+	const limit = 48 << 20 // bytes; the promise is 64 MiB for the process
+	m := newModel(t, 51, 4096)
+	var txs []*modelTx
+	for range 3 {
+		state := make([]byte, 64<<20)
+		for i := 0; i < len(state); i += 4096 {
+			m.scribble(state[i:i+1024], true) // differs from page to page and compresses to a quarter
+		}
+		txs = append(txs, m.commitState(1, state))
+	}
+	m.snapshot(txs[0])
+	m.log(txs[1])
+	m.merge(1, txs[2])
+
+	defer debug.SetGCPercent(debug.SetGCPercent(5))
+	heap := func() uint64 {
+		var s runtime.MemStats
+		runtime.ReadMemStats(&s)
+		return s.HeapAlloc
+	}
+	runtime.GC()
+	before, most := heap(), uint64(0)
+	garbage := before / 20 // that a collector of 5 percent leaves lying about
+	path := filepath.Join(t.TempDir(), "app.db")
+	_, err := Run(context.Background(), m.store, Options{Output: path, Progress: func(_, _ int64) { most = max(most, heap()) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkState(t, path, m.state)
+	used := int64(most) - int64(before) - int64(garbage)
+	t.Logf("%d MiB above what was there", used>>20)
+	if used > limit {
+		t.Errorf("%d MiB, want at most %d", used>>20, limit>>20)
+	}
+}
