@@ -18,7 +18,6 @@ import (
 
 	"seawal/restore"
 	"seawal/store"
-	"seawal/vfs"
 )
 
 func main() {
