@@ -56,23 +56,37 @@ func warnings(f *result.File) []string {
 // Workload prints one workload.
 func Workload(w io.Writer, f *result.File, wl *result.Workload) {
 	fmt.Fprintf(w, "\n%s  (%s)\n", wl.Title, wl.Name)
-	line := strings.Join(wl.Settings, ", ")
-	if wl.Ops > 0 {
-		line = fmt.Sprintf("%s %s a measurement, %s", number(float64(wl.Ops)), wl.Unit, line)
-	}
-	fmt.Fprintf(w, "  %s\n", line)
+	fmt.Fprintf(w, "  %s\n", settings(wl))
 	if len(wl.Designs) > 0 {
 		t := workloadTable(wl)
 		t.print(w)
 	}
-	for _, s := range wl.Skipped {
-		fmt.Fprintf(w, "  not measured: %s\n", s)
+	for _, n := range notes(wl) {
+		fmt.Fprintf(w, "  %s\n", n)
+	}
+}
+
+// settings says how much was done and on what.
+func settings(wl *result.Workload) string {
+	line := strings.Join(wl.Settings, ", ")
+	if wl.Ops > 0 {
+		line = fmt.Sprintf("%s %s a measurement, %s", number(float64(wl.Ops)), wl.Unit, line)
+	}
+	return line
+}
+
+// notes say what is missing, and why.
+func notes(wl *result.Workload) []string {
+	var out []string
+	if len(wl.Skipped) > 0 {
+		out = append(out, "not measured: "+strings.Join(wl.Skipped, "; "))
 	}
 	for _, r := range wl.Runs {
 		if r.Error != "" {
-			fmt.Fprintf(w, "  FAILED %s, pair %d: %s\n", design.Title(r.Design), r.Pair+1, r.Error)
+			out = append(out, fmt.Sprintf("FAILED: %s, pair %d: %s", design.Title(r.Design), r.Pair+1, r.Error))
 		}
 	}
+	return out
 }
 
 // workloadTable has a row for each design and the columns for which there is anything.

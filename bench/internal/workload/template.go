@@ -18,12 +18,12 @@ type Template struct {
 	rows int // of the table item
 }
 
-// Sizes of a row of item are about 230 bytes with its share of the page.
+// A row of item takes about 208 bytes with its share of the page.
 var (
 	empty  = Template{0}
 	small  = Template{10_000}  // 2 MiB: in every cache
-	medium = Template{150_000} // 35 MiB: twice the default ring
-	large  = Template{850_000} // 190 MiB: twelve times the ring
+	medium = Template{150_000} // 30 MiB: twice the default ring
+	large  = Template{850_000} // 170 MiB: ten times the ring
 )
 
 // quickRows bounds templates in a quick run, at twice the default ring.
