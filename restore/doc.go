@@ -31,7 +31,9 @@
 // Nothing, until the file is complete, verified and on stable storage. It is
 // built under a hidden name in the output's folder (".app.db.restore-<random>")
 // and gets its name last. An error, a full disk and an ended context remove it;
-// only a crash can leave it behind, and it may then be deleted.
+// only a crash can leave it behind, and it may then be deleted. Options.Force
+// moves the old database's log and journal aside for a moment, under
+// ".app.db.replaced-wal-<random>" and the like; after a crash just then they can be moved back.
 //
 // # Memory
 //

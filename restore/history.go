@@ -40,6 +40,7 @@ type history struct {
 	timelines []replica.Timeline // all of the replica, ascending
 	branches  []branch           // root first
 	complete  bool               // all objects of all branches are listed, not only those near the target
+	empty     bool               // the history began with an empty database, and its first transaction is listed
 
 	snapshots []object // ascending by transaction
 	merged    []object // ascending by first transaction
@@ -143,7 +144,7 @@ func (h *history) loadNear(ctx context.Context, s store.Store, limit uint64) err
 		}
 	}
 	h.sort()
-	return nil
+	return h.findBegin(ctx, s)
 }
 
 // loadAll lists every object of the history: one LIST for each of two timelines,
@@ -161,6 +162,30 @@ func (h *history) loadAll(ctx context.Context, s store.Store) error {
 	}
 	h.sort()
 	h.complete = true
+	return h.findBegin(ctx, s)
+}
+
+// findBegin finds out whether the log can be applied to an empty database. A replica of a
+// database that had content when replication began has its first transaction
+// too, but only a snapshot to begin with.
+func (h *history) findBegin(ctx context.Context, s store.Store) error {
+	h.empty = false
+	for _, o := range slices.Concat(h.logs, h.merged) {
+		if o.First != 1 {
+			continue
+		}
+		info, err := readInfo(ctx, s, o.Name, o.size)
+		var bad *badObject
+		switch {
+		case errors.As(err, &bad):
+			h.empty = len(h.snapshots) == 0 // perhaps; whoever needs it will meet the object, and blame it
+		case err != nil:
+			return err
+		default:
+			h.empty = info.Before == 0
+			return nil
+		}
+	}
 	return nil
 }
 

@@ -15,46 +15,6 @@ import (
 	"testing"
 )
 
-// small returns a model of a few transactions.
-func small(t *testing.T) *model {
-	t.Helper()
-	m := newModel(t, 21, 512)
-	txs := m.commits(6)
-	m.snapshot(txs[3])
-	return m
-}
-
-// files writes files into a new folder and returns it.
-func files(t *testing.T, content map[string]string) string {
-	t.Helper()
-	dir := t.TempDir()
-	for name, text := range content {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
-// checkFiles checks that a folder holds these files and nothing else.
-func checkFiles(t *testing.T, dir string, want map[string]string) {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		got, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		text, wanted := want[e.Name()]
-		if err != nil || !wanted || string(got) != text {
-			t.Errorf("%s: %d bytes, error %v; in the list: %v", e.Name(), len(got), err, wanted)
-		}
-	}
-	if len(entries) != len(want) {
-		t.Errorf("folder has %d files, want %d", len(entries), len(want))
-	}
-}
-
 func TestOutput(t *testing.T) {
 	table := []struct {
 		name    string

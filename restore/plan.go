@@ -31,6 +31,7 @@ type Plan struct {
 	Replica  string `json:"replica"`   // id
 	Database string `json:"database"`  // base name of the source, for people
 	PageSize int    `json:"page_size"` // bytes
+	Timeline uint32 `json:"timeline"`  // whose history leads there; the target may be on a parent of it
 	Target   Point  `json:"target"`    // what will be restored
 	Steps    []Step `json:"steps"`     // the first one is the snapshot, unless the history begins with an empty database
 
@@ -138,6 +139,7 @@ func (p *planner) try(ctx context.Context, timeline uint32, target Target) (*Pla
 		Replica:  h.replica.ID.String(),
 		Database: h.replica.Name,
 		PageSize: h.replica.PageSize,
+		Timeline: h.timeline(),
 		Target:   Point{Pos: Pos{Timeline: h.timelineOf(tx), Tx: tx}, Time: at},
 		Steps:    steps,
 		Avoided:  p.avoided(),
@@ -203,7 +205,7 @@ func (h *history) bases(target uint64) []base {
 			all = append(all, base{o.Last, []Step{o.step(o.Last, o.Last)}})
 		}
 	}
-	if h.branches[0].from == 0 && target > 0 {
+	if h.empty && target > 0 {
 		all = append(all, base{})
 	}
 	return all
@@ -369,7 +371,7 @@ func (h *history) missing(tx uint64) (string, error) {
 
 // first returns the oldest transaction that there is a way to.
 func (h *history) first() (tx uint64, ok bool) {
-	if h.branches[0].from == 0 && len(h.nextObjects(0, math.MaxUint64)) > 0 {
+	if h.empty && len(h.nextObjects(0, math.MaxUint64)) > 0 {
 		tx, ok = 1, true
 	}
 	if len(h.snapshots) > 0 && (!ok || h.snapshots[0].Last < tx) {

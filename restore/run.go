@@ -46,7 +46,8 @@ type Result struct {
 	Skipped   bool          `json:"skipped"` // the output existed, and IfMissing was set; nothing else is set then
 	Replica   string        `json:"replica,omitempty"`
 	Database  string        `json:"database,omitempty"` // base name of the source
-	Point     Point         `json:"point,omitzero"`     // what the file holds
+	Timeline  uint32        `json:"timeline,omitempty"` // whose history was followed
+	Point     Point         `json:"point,omitzero"`     // what the file holds; it may be on a parent of Timeline
 	PageSize  int           `json:"page_size"`          // bytes
 	PageCount uint32        `json:"page_count"`
 	Bytes     int64         `json:"bytes"`    // size of the file
@@ -160,7 +161,7 @@ func follow(ctx context.Context, p *planner, plan *Plan, o Options, out *output)
 	point := plan.Target
 	point.Time = unixTime(b.time)
 	return Result{
-		Replica: plan.Replica, Database: plan.Database, Point: point,
+		Replica: plan.Replica, Database: plan.Database, Timeline: plan.Timeline, Point: point,
 		PageSize: plan.PageSize, PageCount: b.count, Bytes: int64(b.count) * int64(plan.PageSize),
 		Checksum: b.table.Total().String(), Check: o.Check.String(),
 		Objects: len(plan.Steps), Fetched: plan.Bytes(), Avoided: plan.Avoided,

@@ -36,6 +36,7 @@ const gcPercent = 40
 func main() {
 	debug.SetGCPercent(gcPercent)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	a := &app{
 		out:      os.Stdout,
 		errOut:   os.Stderr,
