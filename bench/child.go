@@ -108,3 +108,13 @@ func writeFile(path string, fn func(io.Writer) error) error {
 	}
 	return errors.Join(fn(f), f.Close())
 }
+
+// readFile reads what -json wrote.
+func readFile(path string) (*result.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return result.Read(f)
+}

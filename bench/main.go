@@ -33,6 +33,7 @@ type options struct {
 	dir     string
 	json    string
 	html    string
+	from    string
 	list    bool
 }
 
@@ -56,6 +57,7 @@ func parseFlags(args []string) (options, error) {
 	fs.StringVar(&o.dir, "dir", "", "`folder` for the databases: on the disk that is to be measured (default: a temporary one)")
 	fs.StringVar(&o.json, "json", "", "write every measurement to this `file`")
 	fs.StringVar(&o.html, "html", "", "write the report to this `file`: one page, no network")
+	fs.StringVar(&o.from, "from", "", "measure nothing: print and report what an earlier run wrote to this `file` with -json")
 	fs.BoolVar(&o.list, "list", false, "list the workloads and end")
 	if err := fs.Parse(args); err != nil {
 		return o, err
@@ -99,6 +101,13 @@ func main() {
 	}
 	if o.list {
 		list()
+		return
+	}
+	if o.from != "" {
+		if err := again(o); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -150,6 +159,20 @@ func run(ctx context.Context, o options) (err error) {
 	f.Elapsed = time.Since(f.Started).Seconds()
 	report.Targets(os.Stdout, f)
 	return errors.Join(err, writeFile(o.json, f.Write), writeFile(o.html, func(w io.Writer) error { return report.HTML(w, f) }))
+}
+
+// again prints an earlier run, and makes its report anew.
+func again(o options) error {
+	f, err := readFile(o.from)
+	if err != nil {
+		return err
+	}
+	report.Environment(os.Stdout, f)
+	for i := range f.Workloads {
+		report.Workload(os.Stdout, f, &f.Workloads[i])
+	}
+	report.Targets(os.Stdout, f)
+	return writeFile(o.html, func(w io.Writer) error { return report.HTML(w, f) })
 }
 
 // choose returns the workloads of this run, in the size and with the pairs that were asked for.

@@ -47,15 +47,15 @@ func overview(f *result.File, p palette) template.HTML {
 	if len(rows) == 0 {
 		return ""
 	}
-	pl := newPlot(logarithmic("throughput with a replica, to plain SQLite (bar: 95 % interval of the median)", lo, hi, times), axis{})
-	pl.left = 210
+	pl := newPlot(ratioAxis("to plain SQLite", lo, hi), axis{})
+	pl.left = 200
 	pl.height = float64(len(rows))*20 + marginTop + marginBottom
 	pl.grid()
 	one := pl.px(1)
 	pl.add(`<line x1="%.1f" y1="%d" x2="%.1f" y2="%.1f" class="one"/>`, one, marginTop, one, pl.height-marginBottom)
 	for i, r := range rows {
 		y := float64(i)*20 + marginTop + 10
-		pl.text(pl.left-8, y+4, "tick end", clip(r.title, 38))
+		pl.text(pl.left-8, y+4, "tick end", clip(r.title, 46))
 		pl.add(`<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" class="span s%d"/>`, pl.px(r.ratio.Low), y, pl.px(r.ratio.High), y, p[ours])
 		pl.dot(p[ours], pl.px(r.ratio.Median), y, 4.5, fmt.Sprintf("%s: %s %s", r.title, times(r.ratio.Median), between(r.ratio.Low, r.ratio.High, times, r.ratio.N)))
 	}
@@ -170,7 +170,7 @@ func overTime(w *result.Workload, p palette, title string, label func(float64) s
 	if len(lines) == 0 || top == 0 {
 		return ""
 	}
-	pl := newPlot(linear(title, 0, end, seconds), linear("", 0, top, label))
+	pl := newPlot(linear(title, 0, end, fromZero(seconds)), linear("", 0, top, fromZero(label)))
 	pl.grid()
 	for _, d := range w.Designs {
 		var xs, ys []float64
@@ -182,6 +182,25 @@ func overTime(w *result.Workload, p palette, title string, label func(float64) s
 		}
 	}
 	return pl.svg(w.Title + ": " + title)
+}
+
+// mebibytes converts a curve, so that its axis has round ticks.
+func mebibytes(points []result.Point) []result.Point {
+	out := slices.Clone(points)
+	for i := range out {
+		out[i].Value /= 1 << 20
+	}
+	return out
+}
+
+// fromZero labels an axis that begins at zero, which is not "nothing measured" there.
+func fromZero(label func(float64) string) func(float64) string {
+	return func(v float64) string {
+		if v == 0 {
+			return "0"
+		}
+		return label(v)
+	}
 }
 
 func sign(x float64) int {

@@ -144,7 +144,7 @@ func sectionOf(w *result.Workload, p palette) section {
 	}
 	add("Reads beside the writer", bars(w, p, "reads a second", result.Run.ReadRate))
 	add("Latency", quantiles(w, p, "share of operations that took at most so long", func(r result.Run) *result.Latency { return r.Latency }))
-	add("Size of the log", overTime(w, p, "time", size, func(r result.Run) []result.Point { return r.WAL }))
+	add("Size of the log", overTime(w, p, "time", func(v float64) string { return number(v) + " MiB" }, func(r result.Run) []result.Point { return mebibytes(r.WAL) }))
 	add("Lag: commit to durable", quantiles(w, p, "share of moments at which the lag was at most so long", func(r result.Run) *result.Latency { return r.Lag }))
 	add("Lag over time", overTime(w, p, "time of the commit", seconds, func(r result.Run) []result.Point { return r.LagTime }))
 	return s

@@ -13,7 +13,7 @@ const (
 	plotWidth    = 460
 	plotHeight   = 260
 	marginLeft   = 64
-	marginRight  = 14
+	marginRight  = 26
 	marginTop    = 10
 	marginBottom = 42
 )
@@ -83,6 +83,20 @@ func logarithmic(title string, lo, hi float64, label func(float64) string) axis 
 			if v := m * math.Pow(10, p); v >= lo*0.999 && v <= hi*1.001 {
 				a.ticks = append(a.ticks, tick{v, label(v)})
 			}
+		}
+	}
+	return a
+}
+
+// ratioAxis is a logarithmic axis around 1, with the ticks that one thinks in.
+func ratioAxis(title string, lo, hi float64) axis {
+	a := axis{title: title, lo: lo, hi: hi, log: true}
+	last := math.Inf(-1)
+	for _, v := range []float64{0.01, 0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 5, 10, 100} {
+		// Labels need room: a tenth of the axis.
+		if v >= lo && v <= hi && (v == 1 || a.place(v) > last+0.1) {
+			a.ticks = append(a.ticks, tick{v, times(v)})
+			last = a.place(v)
 		}
 	}
 	return a

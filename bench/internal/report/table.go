@@ -81,6 +81,17 @@ func notes(wl *result.Workload) []string {
 	if len(wl.Skipped) > 0 {
 		out = append(out, "not measured: "+strings.Join(wl.Skipped, "; "))
 	}
+	early := map[string]int{}
+	for _, r := range wl.Runs {
+		if r.Error == "" && r.Ops < wl.Ops*99/100 {
+			early[r.Design]++
+		}
+	}
+	for _, d := range wl.Designs {
+		if n := early[d]; n > 0 {
+			out = append(out, fmt.Sprintf("%s: %d of %d measurements were too slow and ended at their time limit, with fewer %s", design.Title(d), n, len(wl.Of(d)), wl.Unit))
+		}
+	}
 	for _, r := range wl.Runs {
 		if r.Error != "" {
 			out = append(out, fmt.Sprintf("FAILED: %s, pair %d: %s", design.Title(r.Design), r.Pair+1, r.Error))
