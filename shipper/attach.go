@@ -346,6 +346,9 @@ func (s *Shipper) carryOut(ctx context.Context, newest replica.Timeline, plan *p
 		return err
 	}
 	s.publish(at, at.Tx+plan.offline)
+	if plan.exact {
+		return nil
+	}
 	if err := s.catchUp(ctx, plan, p); err != nil {
 		if fatal(err) || ctx.Err() != nil {
 			return err

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"seawal/internal/pagesum"
 	"seawal/internal/replica"
 	"seawal/internal/segment"
 	"seawal/internal/wal"
+	"seawal/store"
 )
 
 // plan is how the database and the replica come together.
@@ -19,6 +21,7 @@ type plan struct {
 	place    wal.Place      // of at in the log; zero when it isn't known
 	takeover string         // why a new timeline is opened at this point; empty: it isn't
 	offline  uint64         // transactions to ship that come before the source's first ticket
+	exact    bool           // at is where the source began: its commits follow, one by one
 	log      *logRange      // they, and the source's up to the pinned state; nil: what there is, is shipped as the difference
 	reason   string         // why it is a difference
 }
@@ -34,26 +37,26 @@ func (s *Shipper) compare(ctx context.Context, o origin, table *pagesum.Table, p
 	if o.writer != s.writer {
 		pl.takeover = "taken over from another writer, or the state folder was lost"
 	}
-	if s.proveByLog(o.place, p, pl) || s.proveByStat(o.pos, p) {
+	if pl.exact = s.proveByStat(o.pos); pl.exact || s.proveByLog(o.place, p, pl) {
 		return pl, nil
 	}
 	local, err := p.sums(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if local.Total() == o.after && local.Len() == table.Len() {
+	if local.Total() == o.after {
 		return pl, nil
 	}
-	earlier, err := s.findPoint(ctx, o.pos, local.Total())
+	file, err := p.fileSums(ctx)
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case earlier.IsZero():
-	case s.state != nil:
-		return nil, &BehindError{Local: earlier, Replica: o.pos, DBPath: s.cfg.DBPath, State: s.cfg.StateDir}
-	default:
-		return &plan{at: earlier, table: local, takeover: fmt.Sprintf("the database was brought back to %v", earlier)}, nil
+	if file != nil && file.Total() == o.after && s.planWholeLog(p, pl) {
+		return pl, nil
+	}
+	found, err := s.compareEarlier(ctx, o, local, file, p)
+	if found != nil || err != nil {
+		return found, err
 	}
 	if s.state == nil {
 		if n := identical(local, table); 2*uint64(n) < uint64(table.Len()) {
@@ -64,6 +67,45 @@ func (s *Shipper) compare(ctx context.Context, o origin, table *pagesum.Table, p
 	pl.offline = 1
 	pl.reason = "the database went on while nothing was captured, and its log is gone"
 	return pl, nil
+}
+
+// compareEarlier looks for a point before the end of the replica that the database
+// is at, or that the file was at before what is in the log. The plan is nil when
+// there is none.
+func (s *Shipper) compareEarlier(ctx context.Context, o origin, local, file *pagesum.Table, p *pinned) (*plan, error) {
+	totals := []pagesum.Sum{local.Total()}
+	if file != nil {
+		totals = append(totals, file.Total())
+	}
+	at, i, err := s.findPoint(ctx, o.pos, totals)
+	switch {
+	case err != nil || at.IsZero():
+		return nil, err
+	case i == 1:
+		pl := &plan{at: at, table: file, takeover: fmt.Sprintf("the database diverged after %v", at)}
+		if s.planWholeLog(p, pl) {
+			return pl, nil
+		}
+		return nil, nil
+	case s.state != nil:
+		return nil, &BehindError{Local: at, Replica: o.pos, DBPath: s.cfg.DBPath, State: s.cfg.StateDir}
+	}
+	return &plan{at: at, table: local, takeover: fmt.Sprintf("the database was brought back to %v", at)}, nil
+}
+
+// planWholeLog plans to ship all that the log has on top of what the file had.
+func (s *Shipper) planWholeLog(p *pinned, pl *plan) bool {
+	r, err := openRange(s.src, p.header.Start(), p.Place().Frame)
+	if err != nil {
+		return false
+	}
+	n := uint64(len(r.commits))
+	if n < p.Ticket() {
+		r.close() // read only
+		return false
+	}
+	pl.log, pl.offline = r, n-p.Ticket()
+	return true
 }
 
 // proveByLog sees whether the log still holds the place where the replica stands.
@@ -97,15 +139,11 @@ func (s *Shipper) proveByLog(place wal.Place, p *pinned, pl *plan) bool {
 	return true
 }
 
-// proveByStat sees whether nobody wrote the database file since it held what the
-// replica has, cleanly.
-func (s *Shipper) proveByStat(pos replica.Pos, p *pinned) bool {
+// proveByStat sees whether nobody had written the database file since it held what the
+// replica has, cleanly, when the Shipper started. Then the source's commits are all that followed.
+func (s *Shipper) proveByStat(pos replica.Pos) bool {
 	st := s.state
-	if st == nil || st.Clean == nil || st.Position != pos || p.Ticket() != 0 || p.Place().Frame != 0 {
-		return false
-	}
-	now := statFile(s.cfg.DBPath)
-	return now != nil && *now == *st.Clean
+	return st != nil && st.Clean != nil && st.Position == pos && s.opened != nil && *s.opened == *st.Clean
 }
 
 // identical counts the pages that two states share.
@@ -118,82 +156,77 @@ func identical(a, b *pagesum.Table) (n uint32) {
 	return n
 }
 
-// findPoint returns the newest point in the history of end whose database has the
-// checksum total; zero when there is none.
-func (s *Shipper) findPoint(ctx context.Context, end replica.Pos, total pagesum.Sum) (replica.Pos, error) {
+// findPoint returns the newest point in the history of end whose database has one of
+// the checksums totals, and which; zero when there is none.
+func (s *Shipper) findPoint(ctx context.Context, end replica.Pos, totals []pagesum.Sum) (at replica.Pos, which int, err error) {
 	legs, err := replica.Lineage(ctx, s.store, end)
 	if err != nil {
-		return replica.Pos{}, err
+		return replica.Pos{}, 0, err
 	}
 	left := int64(1<<63 - 1)
 	if s.state != nil {
 		left = searchBytes
 	}
 	for i := len(legs) - 1; i >= 0; i-- {
-		pos, err := s.findInLeg(ctx, legs[i], total, &left)
-		if err != nil || !pos.IsZero() {
-			return pos, err
+		at, which, err := s.findInLeg(ctx, legs[i], totals, &left)
+		if err != nil || !at.IsZero() {
+			return at, which, err
 		}
 	}
-	return replica.Pos{}, nil
+	return replica.Pos{}, 0, nil
 }
 
-func (s *Shipper) findInLeg(ctx context.Context, leg replica.Leg, total pagesum.Sum, left *int64) (replica.Pos, error) {
-	type object struct {
-		name string
-		size int64
-	}
-	var logs []object
+func (s *Shipper) findInLeg(ctx context.Context, leg replica.Leg, totals []pagesum.Sum, left *int64) (at replica.Pos, which int, err error) {
+	var logs []store.Object
 	for o, err := range s.store.List(ctx, segment.LogPrefix(leg.Timeline), "") {
 		if err != nil {
-			return replica.Pos{}, fmt.Errorf("look for an earlier point: %w", err)
+			return at, 0, fmt.Errorf("look for an earlier point: %w", err)
 		}
 		if n, err := segment.ParseName(o.Name); err == nil && n.First <= leg.Last {
-			logs = append(logs, object{o.Name, o.Size})
+			logs = append(logs, o)
 		}
 	}
 	for i := len(logs) - 1; i >= 0 && *left > 0; i-- {
-		*left -= logs[i].size
-		tx, found, err := s.findInSegment(ctx, logs[i].name, leg.Last, total)
+		*left -= logs[i].Size
+		tx, which, err := s.findInSegment(ctx, logs[i].Name, leg.Last, totals)
 		if err != nil {
-			return replica.Pos{}, fmt.Errorf("look for an earlier point in %s: %w", logs[i].name, err)
+			return at, 0, fmt.Errorf("look for an earlier point in %s: %w", logs[i].Name, err)
 		}
-		if found {
-			return replica.Pos{Timeline: leg.Timeline, Tx: tx}, nil
+		if which >= 0 {
+			return replica.Pos{Timeline: leg.Timeline, Tx: tx}, which, nil
 		}
 	}
-	return replica.Pos{}, nil
+	return at, 0, nil
 }
 
 // findInSegment returns the newest transaction, up to last, after which the
-// database had the checksum total; the one before the segment counts.
-func (s *Shipper) findInSegment(ctx context.Context, name string, last uint64, total pagesum.Sum) (tx uint64, found bool, err error) {
+// database had one of the checksums, and which, or -1; the one before the segment counts.
+func (s *Shipper) findInSegment(ctx context.Context, name string, last uint64, totals []pagesum.Sum) (tx uint64, which int, err error) {
 	in, err := s.store.Read(ctx, name, 0, -1)
 	if err != nil {
-		return 0, false, err
+		return 0, -1, err
 	}
 	defer in.Close()
 	d, err := segment.NewDecoder(in)
 	if err != nil {
-		return 0, false, err
+		return 0, -1, err
 	}
-	if h := d.Header(); h.Before == total {
-		tx, found = h.First-1, true
-	}
+	h := d.Header()
+	tx, which = h.First-1, slices.Index(totals, h.Before)
 	var p segment.Page
 	for {
 		t, err := d.NextTx()
 		if err == io.EOF || err == nil && t.Number > last {
-			return tx, found, nil
+			return tx, which, nil
 		}
 		for err == nil {
 			err = d.NextPage(&p)
 		}
 		if !errors.Is(err, io.EOF) {
-			return 0, false, err
+			return 0, -1, err
 		}
-		if d.TxEnd() == total {
-			tx, found = t.Number, true
+		if i := slices.Index(totals, d.TxEnd()); i >= 0 {
+			tx, which = t.Number, i
 		}
 	}
 }

@@ -138,6 +138,30 @@ func (p *pinned) sums(ctx context.Context) (*pagesum.Table, error) {
 	return t, nil
 }
 
+// fileSums computes the table of the database file alone: what the database was
+// before the log, as long as no checkpoint wrote of the log to the file. It is nil
+// when the log is empty, so that the file is the pinned state.
+func (p *pinned) fileSums(ctx context.Context) (*pagesum.Table, error) {
+	if p.log == nil {
+		return nil, nil
+	}
+	t := pagesum.New()
+	b := make([]byte, p.PageSize())
+	lock := pagesum.LockPage(p.PageSize())
+	for page := uint32(1); ; page++ {
+		if page%1024 == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if page == lock {
+			continue
+		}
+		if p.ReadFile(page, b) != nil {
+			return t, nil // its end, most likely; if not, the sums fit nothing
+		}
+		t.Set(page, pagesum.Of(page, b))
+	}
+}
+
 // shipDiff encodes, as one transaction, what leads from the table to the pinned
 // state: every page whose sum differs.
 func (s *Shipper) shipDiff(ctx context.Context, p *pinned, t transaction) error {

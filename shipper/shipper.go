@@ -93,7 +93,8 @@ type Shipper struct {
 
 	// Of the drain goroutine alone.
 	store    store.Store
-	state    *state // nil until the state folder is read
+	opened   *fileStat // of the database file before the first captured commit, if it was all of the database; set by Start
+	state    *state    // nil until the state folder is read
 	lock     *lock
 	table    *pagesum.Table  // of the last transaction encoded
 	fresh    replica.Replica // of a replica that this Shipper makes
@@ -154,6 +155,7 @@ func (s *Shipper) Start() {
 		return
 	}
 	s.started = true
+	s.opened = statOpened(s.src, s.cfg.DBPath)
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	go s.run(ctx)

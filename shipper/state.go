@@ -172,12 +172,37 @@ func (s *Shipper) installState(st *state) error {
 	return saveState(s.cfg.StateDir, st)
 }
 
+// statOpened is the stat of a database file that is all of the database, and that no captured
+// commit has changed; else nil. A commit that comes while it looks makes the stat worthless, and is seen.
+func statOpened(src Source, path string) *fileStat {
+	st := statFile(path)
+	if fi, err := os.Stat(path + "-wal"); err == nil && fi.Size() > 0 {
+		return nil
+	}
+	if ticket, _ := src.Last(); ticket != 0 {
+		return nil
+	}
+	return st
+}
+
+// Settler is a Source that can empty the log into the database file. Close asks for it when
+// everything is shipped, so that the file's stat tells the next start that nothing happened since.
+type Settler interface {
+	// Settle tries; that it does not succeed while others use the database is no error.
+	Settle() error
+}
+
 // saveClean saves the state at the end, when everything is durable: with the stat of the database
 // file, if the file alone is the database, so that the next start needn't read it.
 func (s *Shipper) saveClean(ctx context.Context) {
 	st := &state{
 		Format: stateFormat, Replica: s.id, Writer: s.writer,
 		Position: s.Durable(), After: s.table.Total().String(), Place: s.place,
+	}
+	if src, ok := s.src.(Settler); ok {
+		if err := src.Settle(); err != nil {
+			s.log.Warn("emptying the log at the end", "err", err)
+		}
 	}
 	p, err := s.src.BeginRead(ctx)
 	if err == nil {

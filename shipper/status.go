@@ -61,6 +61,17 @@ type statusRecord struct {
 	snapBytes uint64
 	resyncs   uint64
 	reason    string
+	waiting   int64 // time of a commit seen before anything could be taken, unix nanoseconds; 0: none
+}
+
+// sample remembers when the oldest of the commits was made that wait for the replica
+// to answer: of those that anybody looked at, and each error looks.
+func (r *statusRecord) sample(mapped bool, committed int64) {
+	if mapped {
+		r.waiting = 0
+	} else if r.waiting == 0 {
+		r.waiting = committed
+	}
 }
 
 // pendingBatch is a batch as Status sees it.
@@ -92,7 +103,11 @@ func (s *Shipper) Status() Status {
 		st.Durable = replica.Pos{Timeline: s.timeline, Tx: s.durable}
 		st.LagTx = uint64(max(0, int64(s.base+ticket-s.durable)))
 	}
+	r.sample(s.mapped, committed)
 	oldest := committed
+	if r.waiting != 0 {
+		oldest = r.waiting
+	}
 	for _, p := range s.pending {
 		st.LagBytes += p.bytes
 		oldest = min(oldest, p.since)
@@ -108,7 +123,9 @@ func (s *Shipper) noteFailure(f store.Failure) { s.noteError(f.Err) }
 
 // noteError shows an error in Status; it is logged when it is the first of a row.
 func (s *Shipper) noteError(err error) {
+	_, committed := s.src.Last()
 	s.mu.Lock()
+	s.stat.sample(s.mapped, committed)
 	first := s.stat.err == nil
 	s.stat.fail(err)
 	s.mu.Unlock()

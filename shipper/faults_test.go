@@ -1,0 +1,314 @@
+package shipper
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"seawal/internal/replica"
+	"seawal/internal/segment"
+	"seawal/store"
+	"seawal/store/faultstore"
+)
+
+var errReset = errors.New("connection reset")
+
+// damage overwrites a byte in a file of the state folder.
+func (w *world) damage(name string) {
+	w.t.Helper()
+	path := filepath.Join(w.sh.cfg.StateDir, name)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	b[len(b)/2] ^= 0x55
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// faulty puts faults in front of the store.
+func (w *world) faulty(rules ...faultstore.Rule) *faultstore.Store {
+	f := faultstore.Wrap(w.store, faultstore.Options{}, rules...)
+	w.open = func(_ context.Context, onError func(store.Failure)) (store.Store, error) {
+		return store.Stack(noClose{f}, store.StackOptions{Retry: store.RetryPolicy{OnError: onError}}), nil
+	}
+	return f
+}
+
+// Every acknowledgement gets lost once, and what was stored is recognised as ours.
+func TestLostAcknowledgements(t *testing.T) {
+	for _, part := range []string{segment.ReplicaName, "timeline.json", "/snapshot/", "/log/"} {
+		t.Run(strings.Trim(part, "/"), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t, t.TempDir())
+				w.offline(w.txOn(5, 10))
+				w.faulty(faultstore.When(faultstore.And(faultstore.OnOp(store.OpCreate), containing(part), faultstore.OnIndex(0)), faultstore.LostAck(errReset)))
+				w.start()
+				for range 3 {
+					w.commit(2)
+					w.flush()
+				}
+				w.stop()
+				w.verify()
+				if st := w.sh.Status(); st.Fenced || st.Durable.Timeline != 1 {
+					t.Errorf("status %+v", st)
+				}
+			})
+		})
+	}
+}
+
+// containing matches calls for objects with part in their name.
+func containing(part string) faultstore.Predicate {
+	return faultstore.PredicateFunc(func(c faultstore.Call) bool { return strings.Contains(c.Name, part) })
+}
+
+// Another writer's segment under our name is not overwritten, and ends shipping.
+func TestFencedBySegment(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := shipped(t, true)
+		w.start()
+		w.position()
+		synctest.Wait()
+		if err := w.store.Create(t.Context(), segment.LogName(1, 7, 7), store.BytesBody(w.foreign(7))); err != nil {
+			t.Fatal(err)
+		}
+		before := w.objects()
+		waiting := make(chan error, 1)
+		go func() { waiting <- w.sh.Wait(context.Background(), replica.Pos{Timeline: 1, Tx: 7}) }()
+		w.commit(1)
+		if err := w.sh.Flush(t.Context()); !errors.Is(err, ErrFenced) {
+			t.Errorf("flush: %v", err)
+		}
+		if err := <-waiting; !errors.Is(err, ErrFenced) {
+			t.Errorf("wait: %v", err)
+		}
+		if st := w.sh.Status(); !st.Fenced || st.Durable.Tx != 6 {
+			t.Errorf("status %+v", st)
+		}
+		var u *UnshippedError
+		if err := w.sh.Close(t.Context()); !errors.As(err, &u) || !errors.Is(err, ErrFenced) || u.Commits != 1 {
+			t.Errorf("close: %v", err)
+		}
+		if w.objects() != before {
+			t.Errorf("objects:\n%s", w.objects())
+		}
+	})
+}
+
+// foreign is a segment of another writer.
+func (w *world) foreign(first uint64) []byte {
+	w.t.Helper()
+	out := &spool{limit: 1 << 20}
+	enc, err := segment.NewEncoder(out, segment.Header{
+		Kind: segment.Log, PageSize: testPage, Timeline: 1, First: first, Replica: w.sh.id, Writer: segment.NewID(),
+	})
+	if err == nil {
+		err = errors.Join(enc.Begin(segment.Tx{Number: first, PageCount: 1}), enc.End(1))
+	}
+	if err == nil {
+		_, err = enc.Close(w.sh.place)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return out.mem
+}
+
+// A writer whose segments have other names than ours is found by looking.
+func TestFencedByLooking(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		create func(w *world) error
+	}{
+		{"same timeline", func(w *world) error {
+			return w.store.Create(context.Background(), segment.LogName(1, 8, 9), store.BytesBody([]byte("x")))
+		}},
+		{"next timeline", func(w *world) error {
+			return replica.CreateTimeline(context.Background(), w.store, replica.Timeline{Timeline: 2, Parent: 1, ParentTx: 6, Writer: segment.NewID()})
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := shipped(t, true)
+				w.start()
+				w.position()
+				synctest.Wait()
+				if err := c.create(w); err != nil {
+					t.Fatal(err)
+				}
+				w.commit(1)
+				if err := w.sh.Flush(t.Context()); !errors.Is(err, ErrFenced) {
+					t.Errorf("flush: %v", err)
+				}
+				_ = w.kill() // fenced
+			})
+		})
+	}
+}
+
+// The store is down from the start, or in the middle: commits go on, memory is
+// bounded, the error shows at once, and afterwards everything arrives.
+func TestOutage(t *testing.T) {
+	for _, from := range []string{"start", "middle"} {
+		t.Run(from, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t, t.TempDir())
+				w.cfg.BatchBytes = 64 << 10
+				w.offline(w.txOn(50, 100))
+				down := new(faultstore.Toggle)
+				w.faulty(faultstore.When(down, faultstore.Fail(errReset)))
+				if from == "start" {
+					down.On()
+				}
+				w.start()
+				if from == "middle" {
+					w.flush()
+					down.On()
+				}
+				for range 600 {
+					w.commit(20)
+					time.Sleep(20 * time.Millisecond)
+				}
+				st := w.sh.Status()
+				if !errors.Is(st.Err, errReset) || st.LagTx < 600 || st.Lag < 10*time.Second {
+					t.Errorf("status %+v", st)
+				}
+				if st.LagBytes > 4*w.cfg.BatchBytes {
+					t.Errorf("%d bytes are held in memory", st.LagBytes)
+				}
+				down.Off()
+				w.flush()
+				w.stop()
+				w.verify()
+				if err := w.sh.Status().Err; err != nil {
+					t.Errorf("error is not over: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// Close reports exactly what the replica does not have.
+func TestCloseReports(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := shipped(t, true)
+		down := new(faultstore.Toggle)
+		w.faulty(faultstore.When(down, faultstore.Fail(errReset)))
+		w.start()
+		w.position()
+		down.On()
+		for range 3 {
+			w.commit(2)
+		}
+		waiting := make(chan error, 1)
+		go func() { waiting <- w.sh.WaitTicket(context.Background(), 3) }()
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		err := w.sh.Close(ctx)
+		var u *UnshippedError
+		if !errors.As(err, &u) || !errors.Is(err, errReset) {
+			t.Fatalf("close: %v", err)
+		}
+		if u.Commits != 3 || u.First != (replica.Pos{Timeline: 1, Tx: 7}) || u.Last != (replica.Pos{Timeline: 1, Tx: 9}) || u.Bytes <= 0 {
+			t.Errorf("unshipped %+v", u)
+		}
+		if err := <-waiting; !errors.Is(err, ErrClosed) {
+			t.Errorf("waiter: %v", err)
+		}
+		if err := w.sh.Close(t.Context()); err != nil {
+			t.Errorf("second close: %v", err)
+		}
+		down.Off()
+		w.follow()
+	})
+}
+
+// A store that refuses for good is asked again: a person may mend it.
+func TestPermanentError(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := shipped(t, true)
+		w.faulty(faultstore.When(faultstore.And(faultstore.OnOp(store.OpCreate), faultstore.OnIndex(0)), faultstore.Fail(store.Permanent(errReset))))
+		w.start()
+		w.commit(1)
+		begin := time.Now()
+		w.flush()
+		if d := time.Since(begin); d < DefaultRetryWait {
+			t.Errorf("after %v", d)
+		}
+		w.stop()
+		w.verify()
+	})
+}
+
+// The database can't be read when a difference is needed: tried again.
+func TestReadFailsForAWhile(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := shipped(t, true)
+		w.start()
+		w.position()
+		w.src.mu.Lock()
+		w.src.deny = errors.New("locked exclusively")
+		w.src.mu.Unlock()
+		w.src.commit(CommitGap, w.tx(1), w.tx(3))
+		time.Sleep(time.Minute)
+		if st := w.sh.Status(); st.Err == nil || st.LagTx != 2 {
+			t.Errorf("status %+v", st)
+		}
+		w.src.mu.Lock()
+		w.src.deny = nil
+		w.src.mu.Unlock()
+		w.flush()
+		if st := w.sh.Status(); st.Resyncs != 1 || st.ResyncReason == "" {
+			t.Errorf("status %+v", st)
+		}
+		w.stop()
+		txs := w.verify()
+		if last := txs[len(txs)-1]; last.Span != 2 {
+			t.Errorf("last transaction %+v", last)
+		}
+	})
+}
+
+// A transaction larger than a batch goes through a file; when that can't be
+// written, the difference is shipped once it can.
+func TestLargeTransaction(t *testing.T) {
+	for _, broken := range []bool{false, true} {
+		bubble(t, func(t *testing.T) {
+			w := shipped(t, true)
+			w.cfg.BatchBytes = 2000
+			w.start()
+			w.position()
+			synctest.Wait()
+			dir := w.sh.cfg.StateDir
+			if broken {
+				w.sh.cfg.StateDir = filepath.Join(dir, "nowhere")
+			}
+			big := w.txOn(3000, 3000)
+			w.src.commit(CommitFrames, big)
+			w.note()
+			if broken {
+				time.Sleep(time.Minute)
+				if err := w.sh.Status().Err; !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("error %v", err)
+				}
+				if err := os.Mkdir(filepath.Join(dir, "nowhere"), 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.flush()
+			w.stop()
+			w.verify()
+			left, err := filepath.Glob(filepath.Join(dir, "*", "spool-*"))
+			if err != nil || len(left) > 0 {
+				t.Errorf("left: %v, %v", left, err)
+			}
+		})
+	}
+}

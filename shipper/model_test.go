@@ -1,0 +1,336 @@
+package shipper
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"seawal/internal/pagesum"
+	"seawal/internal/wal"
+)
+
+// image is a state of a database: page n is at n-1.
+type image [][]byte
+
+func (a image) clone() image { return slices.Clone(a) } // pages are never changed in place
+
+func (a image) equal(b image) bool { return slices.EqualFunc(a, b, bytes.Equal) }
+
+func (a image) total() (sum pagesum.Sum) {
+	for i, p := range a {
+		sum ^= pagesum.Of(uint32(i+1), p)
+	}
+	return sum
+}
+
+// model is a database with a log: what survives a process.
+type model struct {
+	path     string
+	pageSize int
+	mu       sync.Mutex
+	pages    image  // newest committed state
+	file     image  // what the database file has
+	log      []byte // never overwritten in place: a restart begins a new slice
+	head     wal.Header
+	sum      [2]uint32
+	frames   uint32
+	salt     uint32
+	pinned   int
+	rollback bool // no log: a rollback journal mode
+	holes    bool // pages that the database grows by may be left out
+}
+
+func newModel(dir string, pageSize int) *model {
+	return &model{path: filepath.Join(dir, "app.db"), pageSize: pageSize}
+}
+
+// change is one frame of a transaction.
+type change struct {
+	page uint32
+	data []byte
+}
+
+func (m *model) restartLocked() {
+	m.salt++
+	b := make([]byte, 0, wal.HeaderSize)
+	for _, v := range []uint32{0x377f0682, 3007000, uint32(m.pageSize), m.salt, m.salt, m.salt * 2654435761} {
+		b = binary.BigEndian.AppendUint32(b, v)
+	}
+	sum := wal.Header{}.Checksum([2]uint32{}, b)
+	b = binary.BigEndian.AppendUint32(b, sum[0])
+	b = binary.BigEndian.AppendUint32(b, sum[1])
+	h, err := wal.ParseHeader(b)
+	if err != nil {
+		panic(err)
+	}
+	m.log, m.head, m.sum, m.frames = b, h, sum, 0
+}
+
+// apply commits; it returns the frames in WAL layout.
+func (m *model) applyLocked(changes []change, pageCount uint32) (frames []byte) {
+	if m.log == nil && !m.rollback {
+		m.restartLocked()
+	}
+	m.pages = m.pages.clone()
+	for page := len(m.pages) + 1; page <= int(pageCount) && !m.holes; page++ {
+		// SQLite writes every page that the database grows by; see fillGrowth for the exception.
+		changes = append([]change{{uint32(page), make([]byte, m.pageSize)}}, changes...)
+	}
+	for len(m.pages) < int(pageCount) {
+		m.pages = append(m.pages, make([]byte, m.pageSize))
+	}
+	for i, c := range changes {
+		var f [wal.FrameHeaderSize]byte
+		binary.BigEndian.PutUint32(f[0:], c.page)
+		if i == len(changes)-1 {
+			binary.BigEndian.PutUint32(f[4:], pageCount)
+		}
+		if !m.rollback {
+			m.sum = m.head.Checksum(m.head.Checksum(m.sum, f[:8]), c.data)
+			for j, v := range []uint32{m.head.Salt[0], m.head.Salt[1], m.sum[0], m.sum[1]} {
+				binary.BigEndian.PutUint32(f[8+4*j:], v)
+			}
+			m.frames++
+		}
+		frames = append(append(frames, f[:]...), c.data...)
+		for uint32(len(m.pages)) < c.page {
+			m.pages = append(m.pages, make([]byte, m.pageSize))
+		}
+		m.pages[c.page-1] = bytes.Clone(c.data)
+	}
+	m.pages = m.pages[:pageCount:pageCount]
+	if m.rollback {
+		m.file = m.pages.clone()
+	} else {
+		m.log = append(m.log, frames...)
+	}
+	return frames
+}
+
+func (m *model) placeLocked() wal.Place {
+	if m.rollback || m.log == nil {
+		return wal.Place{}
+	}
+	return wal.Place{Salt: m.head.Salt, Frame: m.frames, Cksum: m.sum}
+}
+
+// checkpoint copies the log to the file and, unless somebody reads, restarts or drops it.
+func (m *model) checkpoint(drop bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.file = m.pages.clone()
+	if m.pinned > 0 || m.log == nil {
+		return
+	}
+	if drop {
+		m.log, m.frames = nil, 0
+		return
+	}
+	m.restartLocked()
+}
+
+// writeFile makes the database file real, for its stat.
+func (m *model) writeFile(t tb) {
+	t.Helper()
+	if err := os.WriteFile(m.path, bytes.Join(m.file, nil), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// set replaces the state as if nobody had looked: no log is left.
+func (m *model) set(pages image) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pages, m.file, m.log, m.frames = pages.clone(), pages.clone(), nil, 0
+}
+
+func (m *model) state() image {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.pages.clone()
+}
+
+// fakeSource is the life of one process over a model.
+type fakeSource struct {
+	m        *model
+	wake     chan struct{}
+	mu       sync.Mutex // guards what follows; taken before m.mu
+	queue    []Commit
+	ticket   uint64
+	time     int64
+	released uint64
+	armed    bool
+	nexts    int   // calls of Next
+	deny     error // answer of BeginRead
+}
+
+var _ Source = (*fakeSource)(nil)
+
+func newFakeSource(m *model) *fakeSource { return &fakeSource{m: m, wake: make(chan struct{}, 1)} }
+
+// commit commits and captures as kind says, together with the commits in more.
+func (f *fakeSource) commit(kind CommitKind, txs ...tx) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	if f.m.log == nil && !f.m.rollback {
+		f.m.restartLocked()
+	}
+	c := Commit{Kind: kind, Count: uint64(len(txs)), PageSize: f.m.pageSize, From: f.m.placeLocked()}
+	c.From.Cksum = [2]uint32{}
+	for _, t := range txs {
+		frames := f.m.applyLocked(t.changes, t.pageCount)
+		c.PageCount = t.pageCount
+		if kind == CommitFrames {
+			// In two pieces, as when the ring wraps.
+			size := wal.FrameHeaderSize + f.m.pageSize
+			cut := len(frames) / size / 2 * size
+			c.Frames = [2][]byte{frames[:cut], frames[cut:]}
+			if cut == 0 {
+				c.Frames = [2][]byte{frames, nil}
+			}
+		}
+	}
+	c.To = f.m.placeLocked()
+	if kind == CommitRange {
+		c.To.Cksum = [2]uint32{}
+	}
+	if kind == CommitGap {
+		c.From, c.To = wal.Place{}, wal.Place{}
+	}
+	f.ticket += c.Count
+	f.time = time.Now().UnixNano()
+	c.Ticket, c.Time = f.ticket, f.time
+	f.queue = append(f.queue, c)
+	if f.armed {
+		f.armed = false
+		f.wake <- struct{}{}
+	}
+}
+
+// tx is a transaction to commit.
+type tx struct {
+	changes   []change
+	pageCount uint32
+}
+
+func (f *fakeSource) Next() (Commit, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.nexts++
+	if len(f.queue) == 0 {
+		return Commit{}, false
+	}
+	c := f.queue[0]
+	f.queue = f.queue[1:]
+	return c, true
+}
+
+func (f *fakeSource) Release(ticket uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if ticket > f.ticket {
+		panic(fmt.Sprintf("Release(%d), only %d were captured", ticket, f.ticket))
+	}
+	f.released = max(f.released, ticket)
+}
+
+func (f *fakeSource) Last() (uint64, int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ticket, f.time
+}
+
+func (f *fakeSource) Idle() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.armed = len(f.queue) == 0
+	return f.armed
+}
+
+func (f *fakeSource) Wake() <-chan struct{} { return f.wake }
+
+func (f *fakeSource) ReadFile(page uint32, p []byte) error {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	return readPage(f.m.file, page, p)
+}
+
+func readPage(file image, page uint32, p []byte) error {
+	if int(page) > len(file) {
+		return io.ErrUnexpectedEOF
+	}
+	copy(p, file[page-1])
+	return nil
+}
+
+func (f *fakeSource) WAL() (WALFile, error) {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	if f.m.log == nil {
+		return nil, os.ErrNotExist
+	}
+	return fakeLog{bytes.NewReader(f.m.log)}, nil
+}
+
+type fakeLog struct{ *bytes.Reader }
+
+func (fakeLog) Close() error { return nil }
+
+func (f *fakeSource) BeginRead(context.Context) (ReadTx, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	if f.deny != nil {
+		return nil, f.deny
+	}
+	f.m.pinned++
+	place := f.m.placeLocked()
+	place.Cksum = [2]uint32{}
+	r := &fakeRead{m: f.m, place: place, ticket: f.ticket, pages: uint32(len(f.m.pages)), file: f.m.file.clone()}
+	if f.m.frames == 0 {
+		r.file = f.m.pages.clone()
+	}
+	return r, nil
+}
+
+type fakeRead struct {
+	m      *model
+	place  wal.Place
+	ticket uint64
+	pages  uint32
+	file   image
+	closed bool
+}
+
+func (r *fakeRead) Place() wal.Place { return r.place }
+func (r *fakeRead) Ticket() uint64   { return r.ticket }
+func (r *fakeRead) PageSize() int {
+	if r.pages == 0 {
+		return 0
+	}
+	return r.m.pageSize
+}
+func (r *fakeRead) PageCount() uint32                    { return r.pages }
+func (r *fakeRead) ReadFile(page uint32, p []byte) error { return readPage(r.file, page, p) }
+
+func (r *fakeRead) Close() error {
+	if r.closed {
+		return errors.New("closed twice")
+	}
+	r.closed = true
+	r.m.mu.Lock()
+	defer r.m.mu.Unlock()
+	r.m.pinned--
+	return nil
+}
