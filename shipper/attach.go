@@ -26,6 +26,9 @@ func (s *Shipper) attachUntilDone(ctx context.Context) error {
 		}
 		s.dropBatch()
 		s.noteError(err)
+		if errors.Is(err, ErrLocked) {
+			s.letGo() // the other process ships it
+		}
 		if ticket, _ := s.src.Last(); ticket == 0 && s.isClosing() {
 			return errNothingToDo
 		}
@@ -222,7 +225,8 @@ func (s *Shipper) meet(ctx context.Context, rep replica.Replica, p *pinned) erro
 	if s.isMapped() {
 		// An earlier attempt got this far, and its acknowledgement was lost.
 		s.publish(o.pos, 0)
-		return s.catchUpAgain(ctx)
+		s.closePinned(p) // a source has one pinned state at a time
+		return s.resync(ctx, errors.New("the first snapshot had to be tried again"))
 	}
 	table, err := s.tableAt(ctx, o.pos)
 	if err != nil {
@@ -353,6 +357,7 @@ func (s *Shipper) carryOut(ctx context.Context, newest replica.Timeline, plan *p
 		if fatal(err) || ctx.Err() != nil {
 			return err
 		}
+		s.closePinned(p) // a source has one pinned state at a time
 		return s.resync(ctx, err)
 	}
 	s.caughtUp(p)
@@ -372,11 +377,6 @@ func (s *Shipper) catchUp(ctx context.Context, plan *plan, p *pinned) error {
 		s.noteResync(plan.reason)
 	}
 	return s.shipDiff(ctx, p, t)
-}
-
-// catchUpAgain goes on from what is durable, with the difference.
-func (s *Shipper) catchUpAgain(ctx context.Context) error {
-	return s.resync(ctx, errors.New("the first snapshot had to be tried again"))
 }
 
 // caughtUp says that all of p is encoded.

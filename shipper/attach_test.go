@@ -209,7 +209,6 @@ func TestAttachByStat(t *testing.T) {
 		w.offline(w.txOn(12, 30))
 		w.start()
 		w.flush()
-		w.m.writeFile(t)
 		w.stop()
 		// What is there now would be refused, if anybody looked.
 		w.m.pages = image{make([]byte, testPage)}
@@ -267,6 +266,11 @@ func TestTwoProcessesOneDatabase(t *testing.T) {
 		synctest.Wait()
 		if err := w.sh.Status().Err; !errors.Is(err, ErrLocked) {
 			t.Errorf("second process: %v", err)
+		}
+		w.src.commit(CommitFrames, w.tx(1)) // what it commits is the first one's to ship
+		time.Sleep(time.Minute)
+		if w.released() != 1 {
+			t.Error("a process that doesn't ship holds commits back")
 		}
 		if err := first.Close(t.Context()); err != nil {
 			t.Error(err)

@@ -1,6 +1,9 @@
 package shipper
 
-import "seawal/internal/pagesum"
+import (
+	"seawal/internal/pagesum"
+	"seawal/internal/segment"
+)
 
 // slabBytes is how much the cache allocates at a time, so that a small or idle
 // database doesn't hold the whole of it.
@@ -60,6 +63,14 @@ func (c *imageCache) put(page uint32, sum pagesum.Sum, image []byte) {
 	}
 	c.slots[i] = slot{page: page, sum: sum, used: ok}
 	copy(c.image(i), image)
+}
+
+// patch turns the image that get returned for a page, in place, into the one that
+// delta leads to: much less to write than a whole image.
+func (c *imageCache) patch(page uint32, sum pagesum.Sum, delta []byte) error {
+	i := c.index[page]
+	c.slots[i].sum = sum
+	return segment.ApplyDelta(c.image(i), delta)
 }
 
 // free returns a slot for a new image, evicting one if need be; -1 when the

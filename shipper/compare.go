@@ -20,7 +20,7 @@ type plan struct {
 	table    *pagesum.Table // of at
 	place    wal.Place      // of at in the log; zero when it isn't known
 	takeover string         // why a new timeline is opened at this point; empty: it isn't
-	offline  uint64         // transactions to ship that come before the source's first ticket
+	offline  uint64         // transactions behind at that come before the source's first ticket, modulo 2^64
 	exact    bool           // at is where the source began: its commits follow, one by one
 	log      *logRange      // they, and the source's up to the pinned state; nil: what there is, is shipped as the difference
 	reason   string         // why it is a difference
@@ -123,17 +123,13 @@ func (s *Shipper) proveByLog(place wal.Place, p *pinned, pl *plan) bool {
 	if err != nil {
 		return false // what is wrong with the log shows in the scan
 	}
+	// The last of the source's commits are the last ones in the log. Those that are
+	// not behind the place are in the replica: offline is negative then.
 	n := uint64(len(r.commits))
-	switch {
-	case n == 0 && p.Ticket() == 0:
-	case n >= p.Ticket() && n > 0:
-		pl.log, pl.offline = r, n-p.Ticket()
-		return true
-	default:
-		// Captured commits that left nothing in the log: the difference covers them.
-		pl.reason = "captured commits are not in the log"
-	}
-	if err := r.close(); err != nil {
+	pl.offline = n - p.Ticket()
+	if n > 0 {
+		pl.log = r
+	} else if err := r.close(); err != nil {
 		s.log.Warn("closing the log", "err", err)
 	}
 	return true

@@ -17,6 +17,7 @@ type pinned struct {
 	header wal.Header
 	frames []uint32  // newest frame of page n at n-1, 0: in the file; empty when log is nil
 	place  wal.Place // Place with its checksum
+	closed bool
 }
 
 // pin begins to read. The caller closes what it gets.
@@ -101,11 +102,15 @@ func (p *pinned) image(page uint32, b []byte) error {
 	return nil
 }
 
+// Close ends the read. A second Close does nothing.
 func (p *pinned) Close() error {
+	if p.closed {
+		return nil
+	}
+	p.closed = true
 	var err error
 	if p.log != nil {
 		err = p.log.Close()
-		p.log = nil
 	}
 	return errors.Join(err, p.ReadTx.Close())
 }

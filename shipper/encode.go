@@ -145,7 +145,8 @@ func (s *Shipper) page(number uint32, image []byte, keep bool) error {
 		return nil
 	}
 	p := segment.Page{Number: number, Kind: segment.Full, Data: image, Sum: sum}
-	if base := s.proven(number, old); base != nil {
+	base, cached := s.proven(number, old)
+	if base != nil {
 		// Larger deltas save little, and cost more to apply than an image.
 		if delta, ok := segment.AppendDelta(s.enc.delta[:0], base, image, s.pageSize/2); ok {
 			s.enc.delta = delta
@@ -156,7 +157,10 @@ func (s *Shipper) page(number uint32, image []byte, keep bool) error {
 		return err
 	}
 	s.table.Set(number, sum)
-	if keep {
+	switch {
+	case cached && p.Kind == segment.Delta:
+		return s.cache.patch(number, sum, p.Data)
+	case keep || cached:
 		s.cache.put(number, sum, image)
 	}
 	return nil
@@ -164,16 +168,16 @@ func (s *Shipper) page(number uint32, image []byte, keep bool) error {
 
 // proven returns the image of a page that has the sum old, from the cache or from
 // the file; nil when neither has it.
-func (s *Shipper) proven(number uint32, old pagesum.Sum) []byte {
+func (s *Shipper) proven(number uint32, old pagesum.Sum) (image []byte, cached bool) {
 	if old == 0 {
-		return nil
+		return nil, false
 	}
 	if image := s.cache.get(number, old); image != nil {
-		return image
+		return image, true
 	}
-	image := s.enc.base[:s.pageSize]
+	image = s.enc.base[:s.pageSize]
 	if err := s.src.ReadFile(number, image); err != nil || pagesum.Of(number, image) != old {
-		return nil // the file is at another transaction
+		return nil, false // the file is at another transaction
 	}
-	return image
+	return image, false
 }

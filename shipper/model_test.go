@@ -45,6 +45,7 @@ type model struct {
 	salt     uint32
 	pinned   int
 	rollback bool // no log: a rollback journal mode
+	written  int
 	holes    bool // pages that the database grows by may be left out
 }
 
@@ -109,6 +110,7 @@ func (m *model) applyLocked(changes []change, pageCount uint32) (frames []byte) 
 	m.pages = m.pages[:pageCount:pageCount]
 	if m.rollback {
 		m.file = m.pages.clone()
+		m.touchLocked()
 	} else {
 		m.log = append(m.log, frames...)
 	}
@@ -127,6 +129,7 @@ func (m *model) checkpoint(drop bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.file = m.pages.clone()
+	m.touchLocked()
 	if m.pinned > 0 || m.log == nil {
 		return
 	}
@@ -137,11 +140,11 @@ func (m *model) checkpoint(drop bool) {
 	m.restartLocked()
 }
 
-// writeFile makes the database file real, for its stat.
-func (m *model) writeFile(t tb) {
-	t.Helper()
-	if err := os.WriteFile(m.path, bytes.Join(m.file, nil), 0o600); err != nil {
-		t.Fatal(err)
+// touchLocked changes the stat of the database file, as everything does that writes it.
+func (m *model) touchLocked() {
+	m.written++
+	if err := os.WriteFile(m.path, fmt.Append(nil, m.written), 0o600); err != nil {
+		panic(err)
 	}
 }
 
@@ -150,6 +153,7 @@ func (m *model) set(pages image) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.pages, m.file, m.log, m.frames = pages.clone(), pages.clone(), nil, 0
+	m.touchLocked()
 }
 
 func (m *model) state() image {
@@ -170,6 +174,7 @@ type fakeSource struct {
 	armed    bool
 	nexts    int   // calls of Next
 	deny     error // answer of BeginRead
+	reading  bool  // a state is pinned
 }
 
 var _ Source = (*fakeSource)(nil)
@@ -294,10 +299,14 @@ func (f *fakeSource) BeginRead(context.Context) (ReadTx, error) {
 	if f.deny != nil {
 		return nil, f.deny
 	}
+	if f.reading {
+		return nil, errors.New("a state of the database is pinned already")
+	}
+	f.reading = true
 	f.m.pinned++
 	place := f.m.placeLocked()
 	place.Cksum = [2]uint32{}
-	r := &fakeRead{m: f.m, place: place, ticket: f.ticket, pages: uint32(len(f.m.pages)), file: f.m.file.clone()}
+	r := &fakeRead{f: f, m: f.m, place: place, ticket: f.ticket, pages: uint32(len(f.m.pages)), file: f.m.file.clone()}
 	if f.m.frames == 0 {
 		r.file = f.m.pages.clone()
 	}
@@ -305,6 +314,7 @@ func (f *fakeSource) BeginRead(context.Context) (ReadTx, error) {
 }
 
 type fakeRead struct {
+	f      *fakeSource
 	m      *model
 	place  wal.Place
 	ticket uint64
@@ -329,6 +339,9 @@ func (r *fakeRead) Close() error {
 		return errors.New("closed twice")
 	}
 	r.closed = true
+	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
+	r.f.reading = false
 	r.m.mu.Lock()
 	defer r.m.mu.Unlock()
 	r.m.pinned--

@@ -212,9 +212,7 @@ func (s *Shipper) attachAndDrain(ctx context.Context) error {
 func (s *Shipper) discard(ctx context.Context) {
 	s.dropBatch()
 	for !s.isClosing() && ctx.Err() == nil {
-		for c, ok := s.src.Next(); ok; c, ok = s.src.Next() {
-			s.src.Release(c.Ticket)
-		}
+		s.letGo()
 		if !s.src.Idle() {
 			continue
 		}
@@ -223,6 +221,13 @@ func (s *Shipper) discard(ctx context.Context) {
 		case <-s.kick:
 		case <-ctx.Done():
 		}
+	}
+}
+
+// letGo releases everything that is captured, unread.
+func (s *Shipper) letGo() {
+	for c, ok := s.src.Next(); ok; c, ok = s.src.Next() {
+		s.src.Release(c.Ticket)
 	}
 }
 

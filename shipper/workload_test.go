@@ -113,7 +113,6 @@ func randomStep(rt *rapid.T, w *world) {
 func restart(rt *rapid.T, w *world, n int) {
 	if rapid.Bool().Draw(rt, "checkpoint at close") && len(w.m.state()) > 0 {
 		w.m.checkpoint(true)
-		w.m.writeFile(w.t)
 	}
 	if rapid.Bool().Draw(rt, "offline") && len(w.m.state()) > 0 {
 		w.offline(w.tx(1), w.tx(min(n, 3)))
