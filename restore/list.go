@@ -20,13 +20,13 @@ type Listing struct {
 	Timelines []TimelineInfo `json:"timelines"` // all of the replica
 	Timeline  uint32         `json:"timeline"`  // the one whose history follows
 
-	First     *Point         `json:"first"` // oldest point; null when there is none
-	Last      *Point         `json:"last"`  // newest point
-	Snapshots []SnapshotInfo `json:"snapshots"`
-	Ranges    []Range        `json:"ranges"`
-	Squashed  []Span         `json:"squashed"`
-	Gaps      []Span         `json:"gaps"`       // transactions that are lost; Next is null behind the last point
-	ClockBack []Point        `json:"clock_back"` // segments begin or end here with a time before that of an earlier point
+	First       *Point         `json:"first"` // oldest point; null when there is none
+	Last        *Point         `json:"last"`  // newest point
+	Snapshots   []SnapshotInfo `json:"snapshots"`
+	Ranges      []Range        `json:"ranges"`
+	Squashed    []Span         `json:"squashed"`
+	Gaps        []Span         `json:"gaps"`          // transactions that are lost; Next is null behind the last point
+	TimesGoBack []Point        `json:"times_go_back"` // segments begin or end here with a time before that of an earlier point
 
 	Objects int   `json:"objects"` // segments of the history
 	Bytes   int64 `json:"bytes"`   // their size
@@ -34,7 +34,7 @@ type Listing struct {
 	// Unreadable are segments whose footer can't be used.
 	Unreadable []Avoided `json:"unreadable,omitempty"`
 	// Sampled says that there are so many segments that only those at the ends of the ranges
-	// were looked at: Squashed and ClockBack may be incomplete, and Points counts what is squashed.
+	// were looked at: Squashed and TimesGoBack may be incomplete, and Points counts what is squashed.
 	Sampled bool `json:"sampled,omitempty"`
 }
 
@@ -89,7 +89,7 @@ func List(ctx context.Context, s store.Store, timeline uint32) (*Listing, error)
 	l.hist = h
 	l.out = Listing{
 		Replica: h.replica.ID.String(), Database: h.replica.Name, PageSize: h.replica.PageSize, Timeline: h.timeline(),
-		Snapshots: []SnapshotInfo{}, Ranges: []Range{}, Squashed: []Span{}, Gaps: []Span{}, ClockBack: []Point{},
+		Snapshots: []SnapshotInfo{}, Ranges: []Range{}, Squashed: []Span{}, Gaps: []Span{}, TimesGoBack: []Point{},
 	}
 	for _, t := range h.timelines {
 		l.out.Timelines = append(l.out.Timelines, TimelineInfo{t.Timeline, Pos{Timeline: t.Parent, Tx: t.ParentTx}, t.Reason, t.Created})
@@ -101,7 +101,7 @@ func List(ctx context.Context, s store.Store, timeline uint32) (*Listing, error)
 		return nil, err
 	}
 	l.findRanges(ctx)
-	l.findClockBack()
+	l.findTimesGoBack()
 	l.out.Unreadable = l.avoided()
 	return &l.out, nil
 }
@@ -263,8 +263,8 @@ func (l *lister) findRanges(ctx context.Context) {
 	slices.SortFunc(l.out.Squashed, func(a, b Span) int { return cmp.Compare(a.First, b.First) })
 }
 
-// findClockBack finds where commit times go back, as far as footers tell.
-func (l *lister) findClockBack() {
+// findTimesGoBack finds where commit times go back, as far as footers tell.
+func (l *lister) findTimesGoBack() {
 	latest := int64(-1 << 63)
 	for _, o := range l.hist.without(l.bad).logs {
 		info, ok := l.infos[o.String()]
@@ -275,9 +275,9 @@ func (l *lister) findClockBack() {
 			info.LastTime = info.FirstTime
 		}
 		if info.FirstTime < latest {
-			l.out.ClockBack = append(l.out.ClockBack, *l.pointAt(o.First, info.FirstTime))
+			l.out.TimesGoBack = append(l.out.TimesGoBack, *l.pointAt(o.First, info.FirstTime))
 		} else if info.LastTime < info.FirstTime {
-			l.out.ClockBack = append(l.out.ClockBack, *l.pointAt(o.Last, info.LastTime))
+			l.out.TimesGoBack = append(l.out.TimesGoBack, *l.pointAt(o.Last, info.LastTime))
 		}
 		latest = max(latest, info.FirstTime, info.LastTime)
 	}

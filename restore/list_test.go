@@ -32,8 +32,8 @@ func digest(l *Listing) string {
 	}
 	span("squashed", l.Squashed)
 	span("gap", l.Gaps)
-	for _, p := range l.ClockBack {
-		fmt.Fprintf(&b, "clock back %v\n", p.Pos)
+	for _, p := range l.TimesGoBack {
+		fmt.Fprintf(&b, "times go back %v\n", p.Pos)
 	}
 	for _, u := range l.Unreadable {
 		fmt.Fprintf(&b, "unreadable %s\n", u.Object)
@@ -81,7 +81,7 @@ func TestList(t *testing.T) {
 		{"clock set back", func(m *model) {
 			m.clock = func(tx uint64) int64 { return []int64{0, 1, 2, 9, 3, 4, 10}[tx] * 1e9 }
 			m.commits(6)
-		}, "range 1/1..1/6 6\nclock back 1/4\nclock back 1/5\n"},
+		}, "range 1/1..1/6 6\ntimes go back 1/4\ntimes go back 1/5\n"},
 		{"timeline that left its parent inside a segment", func(m *model) {
 			var txs []*modelTx
 			for range 6 {
@@ -124,7 +124,7 @@ func checkListing(t *testing.T, m *model, l *Listing) {
 			if err != nil || plan.Target.Pos != p.Pos || !plan.Target.Time.Equal(p.Time) {
 				t.Errorf("point %v: plan for %+v, error %v", p, plan, err)
 			}
-			if len(l.ClockBack)+len(l.Gaps) > 0 {
+			if len(l.TimesGoBack)+len(l.Gaps) > 0 {
 				continue
 			}
 			if plan, err := NewPlan(context.Background(), m.store, 0, AtTime(p.Time)); err != nil || plan.Target.Pos != p.Pos {

@@ -121,8 +121,8 @@ func (w *tables) spans(title string, all []restore.Span) {
 }
 
 func (w *tables) trouble(l *restore.Listing) {
-	w.begin(len(l.ClockBack), "Clock set back", "AT\tTIME")
-	for _, p := range l.ClockBack {
+	w.begin(len(l.TimesGoBack), "Commit times go back", "AT\tTIME")
+	for _, p := range l.TimesGoBack {
 		fmt.Fprintf(w, "%v\t%s\n", p.Pos, clock(p))
 	}
 	w.begin(len(l.Unreadable), "Damaged objects", "OBJECT\tREASON")
