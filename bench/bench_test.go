@@ -100,6 +100,25 @@ func TestChoose(t *testing.T) {
 	}
 }
 
+// The workloads that are never cut short leave time for the others.
+func TestRunsFitTheirTime(t *testing.T) {
+	for _, args := range [][]string{nil, {"-quick"}} {
+		o, err := parseFlags(args)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var groups []group
+		for _, s := range choose(o) {
+			groups = append(groups, available(s))
+		}
+		all, flexible := estimates(groups, o)
+		t.Logf("%q: estimated %.0f s, %.0f s of it flexible, of %v", args, all, flexible, o.budget)
+		if all-flexible > 0.8*o.budget.Seconds() || all > 1.5*o.budget.Seconds() {
+			t.Errorf("%q takes too long", args)
+		}
+	}
+}
+
 func TestOrderAlternates(t *testing.T) {
 	designs := []string{"a", "b", "c"}
 	if got := fmt.Sprint(inOrder(designs, 0), inOrder(designs, 1), inOrder(designs, 2)); got != "[a b c] [c b a] [a b c]" {

@@ -42,7 +42,7 @@ const (
 	fullSeconds  = 1.0
 	quickSeconds = 0.3
 	fullBudget   = 9*time.Minute + 30*time.Second
-	quickBudget  = 50 * time.Second
+	quickBudget  = 45 * time.Second
 )
 
 func parseFlags(args []string) (options, error) {
@@ -53,7 +53,7 @@ func parseFlags(args []string) (options, error) {
 	fs.StringVar(&run, "run", "", "only workloads whose name matches this regular `expression`")
 	fs.IntVar(&o.pairs, "pairs", 0, "measurements of each design in a workload (default: 9 where there are targets)")
 	fs.Float64Var(&o.seconds, "seconds", 0, "length of a measurement of plain SQLite (default 1; with -quick 0.3)")
-	fs.DurationVar(&o.budget, "budget", 0, "cut the pairs of workloads without targets to end within this time (default 9m30s; with -quick 50s; none with -pairs or -run)")
+	fs.DurationVar(&o.budget, "budget", 0, "cut the pairs of workloads without targets to end within this time (default 9m30s; with -quick 45s; none with -pairs or -run)")
 	fs.StringVar(&o.dir, "dir", "", "`folder` for the databases: on the disk that is to be measured (default: a temporary one)")
 	fs.StringVar(&o.json, "json", "", "write every measurement to this `file`")
 	fs.StringVar(&o.html, "html", "", "write the report to this `file`: one page, no network")

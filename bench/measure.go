@@ -25,9 +25,6 @@ type measurer struct {
 	progress *progress
 }
 
-// overhead is about what a measurement takes besides its operations, in seconds: for estimates only.
-const overhead = 0.8
-
 // mustPairs is the number of pairs from which a workload is never cut short: the ones with targets.
 const mustPairs = 9
 
@@ -43,9 +40,45 @@ type group struct {
 
 func (g group) seconds(base float64) float64 { return base * g.spec.Weight }
 
+// each is about how long a measurement takes.
+func (g group) each(base float64) float64 { return g.seconds(base) + g.spec.Overhead() }
+
 // estimate is about how long the group takes.
 func (g group) estimate(base float64) float64 {
-	return float64(g.spec.Pairs*len(g.designs))*(g.seconds(base)+overhead) + overhead
+	n := float64(g.spec.Pairs * len(g.designs))
+	if g.spec.Calibrated() {
+		n++
+	}
+	return n * g.each(base)
+}
+
+// flexible reports whether the group may lose pairs when time runs out.
+func (g group) flexible(quick bool) bool {
+	return g.spec.Pairs > 1 && (quick || g.spec.Pairs < mustPairs)
+}
+
+// estimates adds up groups, all of them and the flexible ones.
+func estimates(groups []group, o options) (all, flexible float64) {
+	for _, g := range groups {
+		e := g.estimate(o.seconds)
+		all += e
+		if g.flexible(o.quick) {
+			flexible += e
+		}
+	}
+	return all, flexible
+}
+
+// deadline shares out the time that is left once the groups which take what they take have had it: the
+// first of groups, if flexible, gets its part. The zero time is no deadline.
+func (m *measurer) deadline(groups []group) time.Time {
+	g := groups[0]
+	if m.o.budget == 0 || !g.flexible(m.o.quick) {
+		return time.Time{}
+	}
+	all, flexible := estimates(groups, m.o)
+	rest := (m.o.budget - time.Since(m.file.Started)).Seconds() - (all - flexible)
+	return time.Now().Add(time.Duration(rest * g.estimate(m.o.seconds) / flexible * float64(time.Second)))
 }
 
 // all measures the workloads. A measurement that fails doesn't end the run, but is its error.
@@ -54,25 +87,17 @@ func (m *measurer) all(ctx context.Context, specs []workload.Spec) error {
 	for _, s := range specs {
 		groups = append(groups, available(s))
 	}
-	left := 0.0
-	for _, g := range groups {
-		left += g.estimate(m.o.seconds)
-	}
+	left, _ := estimates(groups, m.o)
 	m.progress.begin(left)
 	defer m.progress.clear()
 	var failed []error
-	for _, g := range groups {
+	for i, g := range groups {
 		w := result.Workload{
 			Name: g.spec.Name, Title: g.spec.Title, Why: g.spec.Why, Unit: g.spec.Unit,
 			Settings: g.spec.Settings(), Designs: g.designs, Pairs: g.spec.Pairs, Skipped: g.skipped,
 		}
-		var deadline time.Time
-		if m.o.budget > 0 && (m.o.quick || g.spec.Pairs < mustPairs) {
-			rest := m.o.budget - time.Since(m.file.Started)
-			deadline = time.Now().Add(time.Duration(float64(rest) * g.estimate(m.o.seconds) / left))
-		}
-		err := m.group(ctx, g, &w, deadline)
-		left -= g.estimate(m.o.seconds)
+		err := m.group(ctx, g, &w, m.deadline(groups[i:]))
+		left, _ = estimates(groups[i+1:], m.o)
 		m.progress.settle(left)
 		m.file.Workloads = append(m.file.Workloads, w)
 		m.progress.clear()
@@ -112,7 +137,7 @@ func (m *measurer) group(ctx context.Context, g group, w *result.Workload, deadl
 		Workload: g.spec.Name, Design: g.designs[0], Dir: m.dir, Quick: m.o.quick, Prepare: true,
 		Limit: time.Duration(seconds * slowest * float64(time.Second)),
 	}
-	m.progress.show(g.spec.Title, "preparing the database", overhead)
+	m.progress.show(g.spec.Title, "preparing the database", 0)
 	r, err := m.measure(ctx, job)
 	if err != nil {
 		return err
@@ -134,7 +159,7 @@ func (m *measurer) group(ctx context.Context, g group, w *result.Workload, deadl
 		}
 		for order, name := range inOrder(g.designs, pair) {
 			job.Design, job.Pair, job.Order, job.Seed = name, pair, order, seed(g.spec.Name, pair)
-			m.progress.show(g.spec.Title, fmt.Sprintf("%s, pair %d of %d", design.Title(name), pair+1, g.spec.Pairs), seconds+overhead)
+			m.progress.show(g.spec.Title, fmt.Sprintf("%s, pair %d of %d", design.Title(name), pair+1, g.spec.Pairs), g.each(m.o.seconds))
 			r, err := m.measure(ctx, job)
 			if err != nil {
 				return err
@@ -151,7 +176,7 @@ func (m *measurer) operations(ctx context.Context, g group, job workload.Job, se
 	if !g.spec.Calibrated() {
 		return g.spec.OpsIn(seconds), nil
 	}
-	m.progress.show(g.spec.Title, "calibrating", seconds+overhead)
+	m.progress.show(g.spec.Title, "calibrating", g.each(m.o.seconds))
 	job.Limit, job.Seed = time.Duration(seconds*float64(time.Second)), seed(g.spec.Name, -1)
 	r, err := m.measure(ctx, job)
 	if err != nil {

@@ -67,7 +67,7 @@ func figuresOf(w *result.Workload, design, base string) figures {
 }
 
 // replicates reports whether anything was shipped.
-func (f figures) replicates() bool { return f.lag.Count() > 0 }
+func (f figures) replicates() bool { return f.lag.Count() > 0 || f.shipped.Median > 0 }
 
 // named returns a figure that only this workload has.
 func (f figures) named(name string) stat.Summary {

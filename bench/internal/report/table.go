@@ -133,8 +133,12 @@ func workloadTable(wl *result.Workload) table {
 	if slices.ContainsFunc(figs, figures.replicates) {
 		addColumn(&t, "shipped each", true, figs, ifReplicates(func(f figures) string { return size(f.shipped.Median) }))
 		addColumn(&t, "per object", true, figs, ifReplicates(func(f figures) string { return number(1 / f.objects.Median) }))
+	}
+	if slices.ContainsFunc(figs, func(f figures) bool { return f.lag.Count() > 0 }) {
 		addColumn(&t, "lag p50", true, figs, ifReplicates(func(f figures) string { return seconds(f.lag.At(0.5).Seconds()) }))
 		addColumn(&t, "p99", true, figs, ifReplicates(func(f figures) string { return seconds(f.lag.At(0.99).Seconds()) }))
+	} else {
+		addColumn(&t, "to the end", true, figs, func(f figures) string { return seconds(f.drain.Median) })
 	}
 	return t
 }

@@ -90,6 +90,7 @@ func targets() []target {
 		{"lag p99, shipping every 10 ms", "trickle", ours10, "", lag(0.99), seconds, bound{}, atMost(0.05)},
 		{"outage: p99 to before", "outage", "seawal-outage", "", outageLatency, times, bound{}, atMost(1.25)},
 		{"1,000 idle databases: memory", "databases-1000", ours, "", figure("idle_memory_bytes"), size, bound{}, atMost(150 << 20)},
+		{"1,000 idle databases: memory above plain", "databases-1000", ours, design.Plain, idleMemory, size, bound{}, atMost(150 << 20)},
 		{"1,000 idle databases: CPU, percent of a core", "databases-1000", ours, "", figure("idle_cpu_percent"), number, bound{}, atMost(1)},
 		{"1,000 idle databases: requests", "databases-1000", ours, "", figure("idle_requests"), number, bound{}, atMost(0)},
 	}
@@ -131,6 +132,11 @@ func lag(q float64) func(*result.Workload, target) stat.Summary {
 // allowed for by the databases being small beside the bound.
 func memory(w *result.Workload, t target) stat.Summary {
 	return difference(w, t.design, t.base, func(r result.Run) float64 { return float64(r.PeakAnon) })
+}
+
+// idleMemory is what the replicas of idle databases take, without what SQLite's connections do.
+func idleMemory(w *result.Workload, t target) stat.Summary {
+	return difference(w, t.design, t.base, func(r result.Run) float64 { return r.Figures["idle_memory_bytes"] })
 }
 
 func shippedPerOp(r result.Run) float64 { return float64(r.Shipped) / float64(max(r.Ops, 1)) }

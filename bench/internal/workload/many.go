@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	idleTime    = 2 * time.Second
-	trickleTime = 2 * time.Second
+	idleTime    = 1500 * time.Millisecond
+	trickleTime = 1500 * time.Millisecond
 	trickleRate = 100 // commits a second, over all databases
-	settleTime  = 1500 * time.Millisecond
+	settleTime  = time.Second
 )
 
 // measureMany opens Spec.rows databases in one process and looks at it while they do nothing, and
