@@ -116,10 +116,11 @@ func TestSameSeedSameRows(t *testing.T) {
 		}
 		return sum
 	}
-	if rows(3) != rows(3) {
+	first := rows(3)
+	if again := rows(3); first != again {
 		t.Error("one seed, two contents")
 	}
-	if rows(3) == rows(4) {
+	if first == rows(4) {
 		t.Error("two seeds, one content")
 	}
 }
