@@ -72,7 +72,8 @@ type Source interface {
 
 	// ReadFile reads the image that the main database file has of a page right now, whatever
 	// transaction it is of: a candidate for the base of a delta, to be proven
-	// by its checksum. len(p) is the page size.
+	// by its checksum. len(p) is the page size. A page behind the end of the file is an
+	// error that wraps io.ErrUnexpectedEOF.
 	ReadFile(page uint32, p []byte) error
 
 	// WAL opens the log file for reading. The caller closes it.

@@ -17,6 +17,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"unsafe"
 
@@ -218,16 +219,19 @@ func (t tap) place() (readerPlace, error) {
 
 // readFile reads from the main database file through the reader connection's handle. (A descriptor
 // of our own would, when closed, drop every POSIX lock that the process has on the file.)
-// Bytes beyond the end read as zero. The caller serialises.
+// Fewer bytes than asked for are io.ErrUnexpectedEOF. The caller serialises.
 func (t tap) readFile(p []byte, off int64) error {
 	if len(p) == 0 {
 		return nil
 	}
-	rc := C.seawal_tap_read(t.c, unsafe.Pointer(&p[0]), C.int(len(p)), C.int64_t(off))
-	if rc != sqliteOK && rc != sqliteShortRead {
+	switch rc := C.seawal_tap_read(t.c, unsafe.Pointer(&p[0]), C.int(len(p)), C.int64_t(off)); rc {
+	case sqliteOK:
+		return nil
+	case sqliteShortRead:
+		return fmt.Errorf("reading the database file at %d: %w", off, io.ErrUnexpectedEOF)
+	default:
 		return fmt.Errorf("reading the database file at %d: SQLite error %d", off, int(rc))
 	}
-	return nil
 }
 
 // fileSize is the size of the main database file in bytes. The caller serialises.

@@ -17,7 +17,10 @@ import (
 	"seawal/shipper"
 )
 
-var _ shipper.Source = (*source)(nil)
+var (
+	_ shipper.Source  = (*source)(nil)
+	_ shipper.Settler = (*source)(nil)
+)
 
 // source is a database as the shipper sees it.
 type source struct {
@@ -69,6 +72,20 @@ func (s *source) readFileLocked(page uint32, p []byte) error {
 	return s.tap.readFile(p, int64(page-1)*int64(len(p)))
 }
 
+// Settle implements shipper.Settler. An application that still has connections, or that checkpoints by
+// itself, is not disturbed: the checkpoint gives way to every lock.
+func (s *source) Settle() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reader == nil || s.reading {
+		return nil
+	}
+	if err := s.execLocked("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil && !isBusy(err) {
+		return err
+	}
+	return nil
+}
+
 func (s *source) openReaderLocked() error {
 	if s.reader != nil {
 		return nil
@@ -95,9 +112,10 @@ func (s *source) close() error {
 
 // How often BeginRead looks again when a commit is on its way, before it suspects another
 // process: the time between SQLite's update of the wal-index and the release of its lock is
-// microseconds, but the thread may lose its processor there.
+// microseconds, but the thread may lose its processor there. A lock is waited for longer, for about a second.
 const (
 	placeAttempts = 50
+	lockAttempts  = 4000
 	placePause    = 200 * time.Microsecond
 )
 
@@ -113,30 +131,37 @@ func (s *source) BeginRead(ctx context.Context) (shipper.ReadTx, error) {
 	if fi, err := os.Stat(s.path); errors.Is(err, fs.ErrNotExist) || err == nil && fi.Size() == 0 {
 		return &emptyTx{ticket}, nil
 	}
-	if err := s.openReaderLocked(); err != nil {
-		return nil, err
-	}
-	for {
-		for range placeAttempts {
-			tx, err := s.tryBeginLocked()
-			if !errors.Is(err, errBusy) {
-				return tx, err
+	for attempt := 1; ; attempt++ {
+		tx, err := s.tryBeginLocked()
+		switch {
+		case err == nil:
+			return tx, nil
+		case isBusy(err):
+			// In rollback journal modes, and while the mode changes, a writer keeps readers out for a moment.
+			if attempt >= lockAttempts {
+				return nil, err
 			}
-			select {
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			case <-time.After(placePause):
+		case !errors.Is(err, errBusy):
+			return nil, err
+		case attempt%placeAttempts == 0:
+			// Taking the write lock for a moment makes the shim look at what another process did.
+			if err := s.execLocked("BEGIN IMMEDIATE; ROLLBACK"); err != nil && !isBusy(err) {
+				return nil, fmt.Errorf("looking for commits of other processes: %w", err)
 			}
 		}
-		// Taking the write lock for a moment makes the shim look at what another process did.
-		if err := s.execLocked("BEGIN IMMEDIATE; ROLLBACK"); err != nil && !isBusy(err) {
-			return nil, fmt.Errorf("looking for commits of other processes: %w", err)
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(placePause):
 		}
 	}
 }
 
 // tryBeginLocked begins a read transaction and finds its place.
 func (s *source) tryBeginLocked() (shipper.ReadTx, error) {
+	if err := s.openReaderLocked(); err != nil {
+		return nil, err
+	}
 	if err := s.execLocked("BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1"); err != nil {
 		_ = s.execLocked("ROLLBACK") // fails when BEGIN did
 		return nil, fmt.Errorf("beginning to read the database: %w", err)

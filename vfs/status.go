@@ -20,7 +20,7 @@ type Stat struct {
 	LagBytes        int64         `json:"lag_bytes"`        // encoded, not durable
 	Lag             time.Duration `json:"lag_ns"`           // age of the oldest commit known not to be durable
 
-	LastError     string    `json:"last_error,omitempty"`      // what holds shipping up or has stopped it; "" when all is well
+	LastError     string    `json:"last_error,omitempty"`     // what holds shipping up or has stopped it; "" when all is well
 	LastErrorTime time.Time `json:"last_error_time,omitzero"` // of it, or of the last one that is over
 
 	Transactions  uint64 `json:"transactions"`            // commits captured since the database was opened
@@ -66,4 +66,3 @@ func (d *database) status() (Stat, error) {
 	}
 	return st, nil
 }
-
