@@ -47,8 +47,10 @@ func main() {
 type places struct{ dir string }
 
 func (p places) database() string { return filepath.Join(p.dir, "app.db") }
-func (p places) replica() string  { return "file://" + filepath.ToSlash(filepath.Join(p.dir, "replica")) }
-func (p places) moment() string   { return filepath.Join(p.dir, "moment.json") }
+func (p places) replica() string {
+	return "file://" + filepath.ToSlash(filepath.Join(p.dir, "replica"))
+}
+func (p places) moment() string { return filepath.Join(p.dir, "moment.json") }
 func (p places) restored(name string) string {
 	return filepath.Join(p.dir, "restored-"+name+".db")
 }
@@ -198,4 +200,3 @@ func rewind(ctx context.Context, p places) error {
 	fmt.Printf("   restored transaction %v of %s: %d rows, as many as the application saw then\n", r.Point.Pos, m.Time.Format(time.TimeOnly), rows)
 	return nil
 }
-
