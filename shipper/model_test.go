@@ -46,6 +46,7 @@ type model struct {
 	pinned   int
 	rollback bool // no log: a rollback journal mode
 	written  int
+	logFile  bool
 	holes    bool // pages that the database grows by may be left out
 }
 
@@ -73,6 +74,7 @@ func (m *model) restartLocked() {
 		panic(err)
 	}
 	m.log, m.head, m.sum, m.frames = b, h, sum, 0
+	m.logFileLocked()
 }
 
 // apply commits; it returns the frames in WAL layout.
@@ -135,6 +137,7 @@ func (m *model) checkpoint(drop bool) {
 	}
 	if drop {
 		m.log, m.frames = nil, 0
+		m.logFileLocked()
 		return
 	}
 	m.restartLocked()
@@ -148,11 +151,26 @@ func (m *model) touchLocked() {
 	}
 }
 
+// logFileLocked makes the log's file be there, as long as there is a log: nobody reads it.
+func (m *model) logFileLocked() {
+	if exists := m.log != nil; exists != m.logFile {
+		err := os.Remove(m.path + "-wal")
+		if exists {
+			err = os.WriteFile(m.path+"-wal", []byte("log"), 0o600)
+		}
+		if err != nil {
+			panic(err)
+		}
+		m.logFile = exists
+	}
+}
+
 // set replaces the state as if nobody had looked: no log is left.
 func (m *model) set(pages image) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.pages, m.file, m.log, m.frames = pages.clone(), pages.clone(), nil, 0
+	m.logFileLocked()
 	m.touchLocked()
 }
 

@@ -27,15 +27,16 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // world is a database, its replica and the process in between, with the state
 // that every transaction of the replica has to have.
 type world struct {
-	t     tb
-	m     *model
-	store store.Store
-	open  func(context.Context, func(store.Failure)) (store.Store, error)
-	cfg   Config
-	rnd   *rand.Rand
-	src   *fakeSource
-	sh    *Shipper
-	want  map[replica.Pos]image
+	t      tb
+	m      *model
+	store  store.Store
+	open   func(context.Context, func(store.Failure)) (store.Store, error)
+	cfg    Config
+	rnd    *rand.Rand
+	src    *fakeSource
+	sh     *Shipper
+	want   map[replica.Pos]image
+	states map[uint64]image // of the commits of this process, by ticket, whose position isn't known yet
 }
 
 const testPage = 512
@@ -65,7 +66,7 @@ func (noClose) Close() error { return nil }
 // start begins a process.
 func (w *world) start() {
 	w.t.Helper()
-	w.src = newFakeSource(w.m)
+	w.src, w.states = newFakeSource(w.m), make(map[uint64]image)
 	cfg := w.cfg
 	cfg.Source, cfg.Open = w.src, w.open
 	sh, err := New(cfg)
@@ -128,14 +129,21 @@ func (w *world) commit(n int) {
 	w.note()
 }
 
-// note remembers the state of the newest commit, when its position is known.
+// note remembers the state of the newest commit, and which transactions the ones
+// before it are as soon as that is known.
 func (w *world) note() {
+	if ticket, _ := w.src.Last(); ticket > 0 {
+		w.states[ticket] = w.m.state()
+	}
 	w.sh.mu.Lock()
 	defer w.sh.mu.Unlock()
-	if w.sh.mapped {
-		ticket, _ := w.src.Last()
-		w.want[w.sh.posLocked(ticket)] = w.m.state()
+	if !w.sh.mapped {
+		return
 	}
+	for ticket, state := range w.states {
+		w.want[w.sh.posLocked(ticket)] = state
+	}
+	clear(w.states)
 }
 
 func (w *world) flush() {
