@@ -216,10 +216,14 @@ func (s *Shipper) gap(ctx context.Context, reason string) error {
 	return nil
 }
 
-// timeOf is the commit time of a pinned state, unix nanoseconds: now, when the
-// last commit that is known is not its last one.
+// timeOf is the commit time of a pinned state, unix nanoseconds: of its last commit if that was
+// captured; when the Shipper started if none was, so that nothing captured later is earlier; else now.
 func (s *Shipper) timeOf(p *pinned) int64 {
-	if ticket, at := s.src.Last(); ticket == p.Ticket() && at != 0 {
+	ticket, at := s.src.Last()
+	switch {
+	case p.Ticket() == 0:
+		return s.began
+	case ticket == p.Ticket() && at != 0:
 		return at
 	}
 	return time.Now().UnixNano()

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"seawal/internal/pagesum"
 	"seawal/internal/replica"
@@ -185,6 +186,35 @@ func statOpened(src Source, path string) *fileStat {
 	return st
 }
 
+// statSettled is the stat of a file once any later write of it would show: the kernel's clock for
+// file times stands still for up to 10 ms, and two writes within one of its ticks look like one. It is nil when
+// the file was written meanwhile. dir is a folder to try the clock in.
+func statSettled(path, dir string) *fileStat {
+	st := statFile(path)
+	probe := filepath.Join(dir, "clock")
+	defer os.Remove(probe) // empty, and removed again when it is left over
+	for st != nil {
+		if err := os.WriteFile(probe, nil, 0o600); err != nil {
+			return nil
+		}
+		now := statFile(probe)
+		if now == nil {
+			return nil
+		}
+		if now.Ctime > st.Ctime {
+			break
+		}
+		if err := os.Remove(probe); err != nil {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if again := statFile(path); st == nil || again == nil || *again != *st {
+		return nil
+	}
+	return st
+}
+
 // Settler is a Source that can empty the log into the database file. Close asks for it when
 // everything is shipped, so that the file's stat tells the next start that nothing happened since.
 type Settler interface {
@@ -207,7 +237,7 @@ func (s *Shipper) saveClean(ctx context.Context) {
 	p, err := s.src.BeginRead(ctx)
 	if err == nil {
 		if p.Place().Frame == 0 && p.Ticket() == s.encoded {
-			st.Clean = statFile(s.cfg.DBPath)
+			st.Clean = statSettled(s.cfg.DBPath, s.cfg.StateDir)
 		}
 		err = p.Close()
 	}

@@ -130,7 +130,16 @@ func prepareFile(ctx context.Context, path string, cfg Config) error {
 
 // restoreFile rebuilds a database whose replica exists.
 func restoreFile(ctx context.Context, s store.Store, path string) error {
-	_, err := restore.Run(ctx, s, restore.Options{Output: path, Force: true})
+	o := restore.Options{Output: path, IfMissing: true} // refuses where a log without its database lies
+	if fi, err := os.Stat(path); err == nil && fi.Size() == 0 {
+		for _, name := range []string{path + "-wal", path + "-journal"} {
+			if fi, err := os.Stat(name); err == nil && fi.Size() > 0 {
+				return fmt.Errorf("restoring %s: it is empty and %s is not: that may hold transactions; move it away first", path, name)
+			}
+		}
+		o = restore.Options{Output: path, Force: true}
+	}
+	_, err := restore.Run(ctx, s, o)
 	if err != nil && !errors.Is(err, restore.ErrNoPoint) { // a replica that was begun and has no snapshot yet
 		return fmt.Errorf("restoring %s before it is opened: %w", path, err)
 	}
