@@ -31,7 +31,7 @@ type source struct {
 
 	// Of the shipper's draining goroutine.
 	buf  commitBuffer
-	n, i int
+	n, i int // commits in buf, and how many of them were returned
 
 	mu      sync.Mutex // for the reader connection, its file handle and its transaction
 	reader  *sqlite3.SQLiteConn
@@ -49,7 +49,13 @@ func (s *source) Next() (shipper.Commit, bool) {
 	return s.buf.commit(s.i - 1), true
 }
 
-func (s *source) Release(ticket uint64) { s.tap.release(ticket) }
+// Release passes on what belongs to the last commit of buf only: the writer takes the same
+// mutex with every commit, and is held up less often.
+func (s *source) Release(ticket uint64) {
+	if s.i == s.n {
+		s.tap.release(ticket)
+	}
+}
 
 func (s *source) Last() (ticket uint64, time int64) { return s.tap.last() }
 
