@@ -232,6 +232,12 @@ func (s *Shipper) meet(ctx context.Context, rep replica.Replica, p *pinned) erro
 	if err != nil {
 		return err
 	}
+	if table.Total() != o.after {
+		// The state folder says otherwise than the replica, which is right.
+		if table, err = replica.TableAt(ctx, s.store, o.pos, nil, replica.Pos{}); err != nil {
+			return err
+		}
+	}
 	plan, err := s.compare(ctx, o, table, p)
 	if err != nil {
 		return err
@@ -350,9 +356,6 @@ func (s *Shipper) carryOut(ctx context.Context, newest replica.Timeline, plan *p
 		return err
 	}
 	s.publish(at, at.Tx+plan.offline)
-	if plan.exact {
-		return nil
-	}
 	if err := s.catchUp(ctx, plan, p); err != nil {
 		if fatal(err) || ctx.Err() != nil {
 			return err

@@ -21,7 +21,6 @@ type plan struct {
 	place    wal.Place      // of at in the log; zero when it isn't known
 	takeover string         // why a new timeline is opened at this point; empty: it isn't
 	offline  uint64         // transactions behind at that come before the source's first ticket, modulo 2^64
-	exact    bool           // at is where the source began: its commits follow, one by one
 	log      *logRange      // they, and the source's up to the pinned state; nil: what there is, is shipped as the difference
 	reason   string         // why it is a difference
 }
@@ -37,7 +36,10 @@ func (s *Shipper) compare(ctx context.Context, o origin, table *pagesum.Table, p
 	if o.writer != s.writer {
 		pl.takeover = "taken over from another writer, or the state folder was lost"
 	}
-	if pl.exact = s.proveByStat(o.pos); pl.exact || s.proveByLog(o.place, p, pl) {
+	if s.proveByLog(o.place, p, pl) {
+		return pl, nil
+	}
+	if s.proveByStat(o.pos) && (p.log == nil || s.planWholeLog(p, pl)) {
 		return pl, nil
 	}
 	local, err := p.sums(ctx)
@@ -137,11 +139,15 @@ func (s *Shipper) proveByLog(place wal.Place, p *pinned, pl *plan) bool {
 	return true
 }
 
-// proveByStat sees whether nobody had written the database file since it held what the
-// replica has, cleanly, when the Shipper started. Then the source's commits are all that followed.
+// proveByStat sees whether nobody wrote the database file since it held what the replica has,
+// cleanly. Then no checkpoint did either, and what there is in the log is all that followed.
 func (s *Shipper) proveByStat(pos replica.Pos) bool {
 	st := s.state
-	return st != nil && st.Clean != nil && st.Position == pos && s.opened != nil && *s.opened == *st.Clean
+	if st == nil || st.Clean == nil || st.Position != pos {
+		return false
+	}
+	now := statFile(s.cfg.DBPath)
+	return now != nil && *now == *st.Clean
 }
 
 // identical counts the pages that two states share.

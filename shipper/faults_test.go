@@ -312,3 +312,33 @@ func TestLargeTransaction(t *testing.T) {
 		})
 	}
 }
+
+// The checksums of what was encoded and did not land are not those of the replica's end, and
+// must not be saved as if they were: the next process would go on from there.
+func TestStateOfWhatDidNotLandIsNotSaved(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := shipped(t, true)
+		down := new(faultstore.Toggle)
+		w.faulty(faultstore.When(down, faultstore.Fail(errReset)))
+		w.start()
+		w.position()
+		down.On()
+		w.commit(2)
+		synctest.Wait()
+		var u *UnshippedError
+		if err := w.kill(); !errors.As(err, &u) {
+			t.Fatalf("close: %v", err)
+		}
+		if w.sh.encoded == 0 {
+			t.Fatal("the commit was not encoded: nothing is tested")
+		}
+		w.sh.saveClean(t.Context())
+		w.m.checkpoint(true) // without its log the database is known by its checksums only
+		down.Off()
+		w.start()
+		w.commit(1)
+		w.flush()
+		w.stop()
+		w.verify()
+	})
+}

@@ -93,9 +93,8 @@ type Shipper struct {
 
 	// Of the drain goroutine alone.
 	store    store.Store
-	opened   *fileStat // of the database file before the first captured commit, if it was all of the database; set by Start
-	began    int64     // when that was, unix nanoseconds
-	state    *state    // nil until the state folder is read
+	began    int64  // when Start was called, unix nanoseconds
+	state    *state // nil until the state folder is read
 	lock     *lock
 	table    *pagesum.Table  // of the last transaction encoded
 	fresh    replica.Replica // of a replica that this Shipper makes
@@ -156,7 +155,7 @@ func (s *Shipper) Start() {
 		return
 	}
 	s.started = true
-	s.opened, s.began = statOpened(s.src, s.cfg.DBPath), time.Now().UnixNano()
+	s.began = time.Now().UnixNano()
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	go s.run(ctx)

@@ -173,19 +173,6 @@ func (s *Shipper) installState(st *state) error {
 	return saveState(s.cfg.StateDir, st)
 }
 
-// statOpened is the stat of a database file that is all of the database, and that no captured
-// commit has changed; else nil. A commit that comes while it looks makes the stat worthless, and is seen.
-func statOpened(src Source, path string) *fileStat {
-	st := statFile(path)
-	if fi, err := os.Stat(path + "-wal"); err == nil && fi.Size() > 0 {
-		return nil
-	}
-	if ticket, _ := src.Last(); ticket != 0 {
-		return nil
-	}
-	return st
-}
-
 // statSettled is the stat of a file once any later write of it would show: the kernel's clock for
 // file times stands still for up to 10 ms, and two writes within one of its ticks look like one. It is nil when
 // the file was written meanwhile. dir is a folder to try the clock in.
@@ -225,6 +212,9 @@ type Settler interface {
 // saveClean saves the state at the end, when everything is durable: with the stat of the database
 // file, if the file alone is the database, so that the next start needn't read it.
 func (s *Shipper) saveClean(ctx context.Context) {
+	if s.Durable().Tx != s.base+s.encoded {
+		return // the table is ahead of the replica: a segment did not land
+	}
 	st := &state{
 		Format: stateFormat, Replica: s.id, Writer: s.writer,
 		Position: s.Durable(), After: s.table.Total().String(), Place: s.place,

@@ -20,11 +20,16 @@ const fenceEvery = 64
 // ended, it only takes what comes.
 func (s *Shipper) upload(ctx context.Context) {
 	sinceCheck := fenceEvery
+	var broken error // a segment that did not land: what follows it would lie behind a gap
 	for b := range s.uploads {
-		err := s.failed()
+		err := broken
+		if err == nil {
+			err = s.failed()
+		}
 		if err == nil {
 			err = s.uploadBatch(ctx, b)
 		}
+		broken = err
 		if sinceCheck++; err == nil && sinceCheck > fenceEvery {
 			switch err = s.lookForOthers(ctx, b); {
 			case err == nil:
