@@ -865,7 +865,23 @@ static int mainShmMap(sqlite3_file *pFile, int iRegion, int szRegion, int bExten
   return rc;
 }
 
+/* The last connection is about to delete the WAL: it has the database file to itself, and
+** has brought all of the log into it. The log that comes next is no other process's doing. */
+static void noteWalDelete(SeawalTail *p){
+  SeawalTap *pTap = p->pTap;
+  static const u32 aZero[2] = {0, 0};
+  IndexHdr hdr;
+  if( !readIndexHdr(p->aShm, &hdr) ) return;
+  pthread_mutex_lock(&pTap->mutex);
+  if( pTap->isKnown ){
+    syncPlaceLocked(pTap, &hdr);
+    newGenerationLocked(pTap, aZero, 0);
+  }
+  pthread_mutex_unlock(&pTap->mutex);
+}
+
 static int mainShmUnmap(sqlite3_file *pFile, int deleteFlag){
+  if( deleteFlag ) noteWalDelete(TAIL(pFile));
   TAIL(pFile)->aShm = 0;
   return ORIGFILE(pFile)->xShmUnmap(pFile, deleteFlag);
 }
