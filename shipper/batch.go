@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"seawal/internal/segment"
@@ -27,6 +28,10 @@ type batch struct {
 	info   segment.Info
 }
 
+// growOnce is the size from which a spool takes all the memory it may have at once.
+// Most segments of a quiet database stay below.
+const growOnce = 256 << 10
+
 // spool is the object being built: in memory, and in a file of the state folder
 // as far as a transaction is larger than a batch may be.
 type spool struct {
@@ -46,6 +51,10 @@ func (p *spool) Write(b []byte) (int, error) {
 		p.file = f
 	}
 	if p.file == nil {
+		if n := len(p.mem) + len(b); n > cap(p.mem) && n > growOnce {
+			// Growing by and by would leave several times the memory to the collector.
+			p.mem = slices.Grow(p.mem, int(p.limit)-len(p.mem))
+		}
 		p.mem = append(p.mem, b...)
 		p.size += int64(len(b))
 		return len(b), nil

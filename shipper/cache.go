@@ -1,6 +1,8 @@
 package shipper
 
 import (
+	"errors"
+
 	"seawal/internal/pagesum"
 	"seawal/internal/segment"
 )
@@ -17,6 +19,7 @@ type imageCache struct {
 	pageSize int
 	perSlab  int
 	slabs    [][]byte
+	mapped   [][]byte // those of slabs that release has to give back
 	slots    []slot
 	max      int // slots
 	hand     int
@@ -34,6 +37,16 @@ func newImageCache(pageSize int, limit int64) *imageCache {
 	c := &imageCache{pageSize: pageSize, perSlab: max(1, slabBytes/pageSize), index: make(map[uint32]int32)}
 	c.max = max(0, int(limit/int64(pageSize)))
 	return c
+}
+
+// release gives the memory back. The cache must not be used any more.
+func (c *imageCache) release() error {
+	var err error
+	for _, b := range c.mapped {
+		err = errors.Join(err, freeSlab(b))
+	}
+	*c = imageCache{}
+	return err
 }
 
 func (c *imageCache) image(i int32) []byte {
@@ -81,7 +94,11 @@ func (c *imageCache) free() int32 {
 	}
 	if len(c.slots) < c.max {
 		if len(c.slots) == len(c.slabs)*c.perSlab {
-			c.slabs = append(c.slabs, make([]byte, min(c.perSlab, c.max-len(c.slots))*c.pageSize))
+			b, mapped := allocSlab(min(c.perSlab, c.max-len(c.slots)) * c.pageSize)
+			c.slabs = append(c.slabs, b)
+			if mapped {
+				c.mapped = append(c.mapped, b)
+			}
 		}
 		c.slots = append(c.slots, slot{})
 		return int32(len(c.slots) - 1)

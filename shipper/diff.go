@@ -99,6 +99,11 @@ func (p *pinned) image(page uint32, b []byte) error {
 		}
 		return fmt.Errorf("read page %d from frame %d of the log: %w", page, frame, err)
 	}
+	if l, ok := p.ReadTx.(Loser); ok {
+		if err := l.Lost(); err != nil {
+			return fmt.Errorf("read page %d: %w", page, err)
+		}
+	}
 	return nil
 }
 

@@ -21,7 +21,7 @@ const (
 	DefaultInterval   = time.Second
 	DefaultTick       = 10 * time.Millisecond
 	DefaultBatchBytes = 4 << 20
-	DefaultCacheBytes = 16 << 20
+	DefaultCacheBytes = 8 << 20
 	DefaultRetryWait  = 5 * time.Second
 )
 
@@ -179,6 +179,11 @@ func (s *Shipper) run(ctx context.Context) {
 	}
 	uploader.Wait()
 	s.dropBatch()
+	if s.cache != nil {
+		if err := s.cache.release(); err != nil {
+			s.log.Warn("giving the cache's memory back", "err", err)
+		}
+	}
 	if s.lock != nil {
 		s.lock.release()
 	}

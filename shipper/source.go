@@ -97,3 +97,9 @@ type ReadTx interface {
 	ReadFile(page uint32, p []byte) error
 	Close() error
 }
+
+// Loser is a ReadTx that may lose its state before it is closed, because the application needs the database
+// to itself. What was read before Lost first returned an error is valid.
+type Loser interface {
+	Lost() error
+}
