@@ -38,6 +38,7 @@ const (
 const (
 	wakeConsumer   = C.SEAWAL_WAKE
 	wakeCheckpoint = C.SEAWAL_WAKE_CHECKPOINT
+	wakeGiveWay    = C.SEAWAL_WAKE_GIVE_WAY
 )
 
 // errBusy says that the log and what was published disagree for the moment.

@@ -28,6 +28,7 @@ type checkpointer struct {
 	log         *slog.Logger
 
 	asked chan struct{} // capacity 1: the log has grown
+	leave chan struct{} // capacity 1: the connection is to be closed until the next checkpoint
 	stop  chan struct{}
 	done  chan struct{} // closed when run has returned
 
@@ -37,7 +38,7 @@ type checkpointer struct {
 func newCheckpointer(t tap, dial func(string) (*sqlite3.SQLiteConn, error), finishBytes int64, log *slog.Logger) *checkpointer {
 	c := &checkpointer{
 		tap: t, dial: dial, finishBytes: finishBytes, log: log,
-		asked: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+		asked: make(chan struct{}, 1), leave: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	t.ask(checkpointFrames)
 	go c.run()
@@ -49,10 +50,16 @@ func (c *checkpointer) close() error {
 	close(c.stop)
 	<-c.done
 	c.tap.ask(0)
+	return c.closeConn()
+}
+
+func (c *checkpointer) closeConn() error {
 	if c.conn == nil {
 		return nil
 	}
-	return c.conn.Close()
+	conn := c.conn
+	c.conn = nil
+	return conn.Close()
 }
 
 func (c *checkpointer) run() {
@@ -61,6 +68,11 @@ func (c *checkpointer) run() {
 		select {
 		case <-c.stop:
 			return
+		case <-c.leave:
+			if err := c.closeConn(); err != nil {
+				c.log.Warn("closing the connection for checkpoints", "error", err)
+			}
+			continue
 		case <-c.asked:
 		}
 		if err := c.checkpoint(); err != nil && !isBusy(err) {

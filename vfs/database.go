@@ -199,8 +199,21 @@ func (d *database) listen() {
 					poke(d.run.ckpt.asked)
 				}
 				d.mu.Unlock()
+			case wakeGiveWay:
+				if r, err := d.running(); err == nil {
+					r.giveWay()
+				}
 			}
 		}
+	}
+}
+
+// giveWay closes our own connections, which are opened again when they are needed: the application wants the
+// database to itself.
+func (r *run) giveWay() {
+	r.source.giveWay()
+	if r.ckpt != nil {
+		poke(r.ckpt.leave)
 	}
 }
 

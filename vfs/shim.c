@@ -61,6 +61,11 @@
 ** exclusively, and the shim answers SQLITE_BUSY there, as a reader would. Past mxWal bytes
 ** either writers wait (isBlock) or the log is let go, and the ranges become gaps.
 **
+** An EXCLUSIVE lock on the database file (to leave WAL mode, for locking_mode=EXCLUSIVE, for a commit
+** in a rollback journal mode) is in conflict with our own connections, which keep a SHARED one while they have
+** the WAL open. Where the application meets them it waits until Go has closed them, which is at once in WAL mode.
+** Only a connection that is being closed is not worth that: it checks whether it is the last one.
+**
 ** LOCK ORDER
 **
 ** shimMutex, then SeawalTap.mutex. Neither is held across a call of the lower
@@ -112,6 +117,10 @@ typedef sqlite3_int64 i64;
 ** frames: SQLite's own default for wal_autocheckpoint. */
 #define CKPT_RETRY         1000
 
+/* How long the application waits for our connections to let go of the database file: longer than
+** the reader takes (rollbackPatience in source.go) or a pass of the checkpointer. */
+#define GIVE_WAY_MS     10000
+
 #define TAIL_MAGIC         0x5ea3a1f1u
 
 typedef struct SeawalMethods SeawalMethods;
@@ -144,6 +153,8 @@ struct SeawalTail {
   int iReadLock;             /* read lock held, -1 for none */
   int nUnlocked;             /* WAL writes without WAL_WRITE_LOCK since the last commit */
   int isJournal;             /* pages of a rollback-journal transaction were captured */
+  int isLocked;              /* ours only: has a lock on the file */
+  int isShared;              /* connections share a cache, and this file */
   int isRemote;              /* durability=remote: a commit returns when it is durable */
   u64 iTicket;               /* last commit of this connection */
   u64 iWaited;               /* the last one it waited for */
@@ -170,6 +181,8 @@ struct SeawalTap {
   int isPersist;             /* keep the WAL at the last close */
   int isOurs;                /* our checkpointer holds WAL_WRITE_LOCK */
   int nWant;                 /* our checkpointer waits for WAL_WRITE_LOCK: others let it pass */
+  int nLocked;               /* our own connections that have a lock on the file */
+  int nGiveWay;              /* connections of the application that wait for them to let go */
 
   /* What was published. */
   int isKnown;               /* the place below is valid */
@@ -779,12 +792,33 @@ static int walFileControl(sqlite3_file *pFile, int op, void *pArg){
 
 /******************************* Main files **********************************/
 
+/* An absolute time for pthread_cond_timedwait(). */
+static struct timespec inMilliseconds(int ms){
+  struct timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
+  t.tv_nsec += (long)ms*1000000;
+  t.tv_sec += t.tv_nsec/1000000000;
+  t.tv_nsec %= 1000000000;
+  return t;
+}
+
+/* One of our own connections has a lock on the file now, or none any more. */
+static void noteLocked(SeawalTail *p, int isLocked){
+  if( p->eRole==SEAWAL_APP || p->isLocked==isLocked ) return;
+  p->isLocked = isLocked;
+  pthread_mutex_lock(&p->pTap->mutex);
+  p->pTap->nLocked += isLocked ? 1 : -1;
+  if( p->pTap->nGiveWay ) pthread_cond_broadcast(&p->pTap->cond);
+  pthread_mutex_unlock(&p->pTap->mutex);
+}
+
 static int mainClose(sqlite3_file *pFile){
   SeawalTail *p = TAIL(pFile);
   SeawalTap *pTap = p->pTap;
   int rc;
   if( pTap->pReader==pFile ) pTap->pReader = 0;
   rc = ORIGFILE(pFile)->xClose(pFile);
+  noteLocked(p, 0);
   pthread_mutex_lock(&pTap->mutex);
   pTap->nOpen--;
   pthread_mutex_unlock(&pTap->mutex);
@@ -795,6 +829,56 @@ static int mainWrite(sqlite3_file *pFile, const void *pBuf, int nByte, i64 iOfst
   SeawalTail *p = TAIL(pFile);
   int rc = ORIGFILE(pFile)->xWrite(pFile, pBuf, nByte, iOfst);
   if( p->pWal==0 && rc==SQLITE_OK ) capturePage(p, (const u8*)pBuf, nByte, iOfst);
+  return rc;
+}
+
+/* The application met our own connections on its way to an EXCLUSIVE lock. Waits until they
+** are gone, for at most GIVE_WAY_MS, and tries again. */
+static int lockWithoutUs(sqlite3_file *pFile, int eLock){
+  SeawalTail *p = TAIL(pFile);
+  SeawalTap *pTap = p->pTap;
+  struct timespec tEnd = inMilliseconds(GIVE_WAY_MS);
+  int isOver = 0;
+  pthread_mutex_lock(&pTap->mutex);
+  if( pTap->nLocked==0 ){
+    pthread_mutex_unlock(&pTap->mutex);
+    return SQLITE_BUSY;
+  }
+  pTap->nGiveWay++;
+  signalGo(pTap, SEAWAL_WAKE_GIVE_WAY);
+  while( pTap->nLocked>0 && !isOver ){
+    struct timespec t = inMilliseconds(20);
+    if( p->db && sqlite3_is_interrupted(p->db) ) break;
+    isOver = t.tv_sec>tEnd.tv_sec || (t.tv_sec==tEnd.tv_sec && t.tv_nsec>tEnd.tv_nsec);
+    pthread_cond_timedwait(&pTap->cond, &pTap->mutex, &t);
+  }
+  pthread_mutex_unlock(&pTap->mutex);
+  eLock = ORIGFILE(pFile)->xLock(pFile, eLock);
+  pthread_mutex_lock(&pTap->mutex);
+  pTap->nGiveWay--;
+  pthread_mutex_unlock(&pTap->mutex);
+  return eLock;
+}
+
+static int mainLock(sqlite3_file *pFile, int eLock){
+  SeawalTail *p = TAIL(pFile);
+  SeawalTap *pTap = p->pTap;
+  int rc;
+  if( p->eRole!=SEAWAL_APP && !p->isLocked ){
+    int isWanted;
+    pthread_mutex_lock(&pTap->mutex);
+    isWanted = pTap->nGiveWay>0;
+    pthread_mutex_unlock(&pTap->mutex);
+    if( isWanted ) return SQLITE_BUSY;
+  }
+  rc = ORIGFILE(pFile)->xLock(pFile, eLock);
+  if( rc==SQLITE_OK ){
+    noteLocked(p, 1);
+  }else if( rc==SQLITE_BUSY && eLock==SQLITE_LOCK_EXCLUSIVE && p->eRole==SEAWAL_APP
+   && (p->db==0 || sqlite3_next_stmt(p->db, 0)!=0) ){
+    /* A connection that is being closed has no statement left. */
+    rc = lockWithoutUs(pFile, eLock);
+  }
   return rc;
 }
 
@@ -809,6 +893,7 @@ static int mainUnlock(sqlite3_file *pFile, int eLock){
     pthread_mutex_unlock(&p->pTap->mutex);
   }
   rc = ORIGFILE(pFile)->xUnlock(pFile, eLock);
+  if( eLock==SQLITE_LOCK_NONE ) noteLocked(p, 0);
   if( p->pWal==0 ) waitRemote(p);
   return rc;
 }
@@ -835,10 +920,14 @@ static int mainFileControl(sqlite3_file *pFile, int op, void *pArg){
   int isAsked = op==SQLITE_FCNTL_PERSIST_WAL && pArg && *(int*)pArg<0;
   int rc;
   if( op==SQLITE_FCNTL_PRAGMA ){
+    /* Every connection of go-sqlite3 begins with it, and it reads the schema: our reader, which never writes, could not
+    ** be opened while the application has the file to itself. */
+    if( p->eRole==SEAWAL_READER && sqlite3_stricmp(((char**)pArg)[1], "synchronous")==0 ) return SQLITE_OK;
     rc = mainPragma(p, (char**)pArg);
     if( rc!=SQLITE_NOTFOUND ) return rc;
   }
-  if( op==SQLITE_FCNTL_PDB && pArg ) p->db = *(sqlite3**)pArg;
+  /* Connections with a shared cache share the file: the first one's handle may be gone by the time it is used. */
+  if( op==SQLITE_FCNTL_PDB && pArg && !p->isShared ) p->db = *(sqlite3**)pArg;
   rc = ORIGFILE(pFile)->xFileControl(pFile, op, pArg);
   if( op==SQLITE_FCNTL_COMMIT_PHASETWO ){
     if( p->pWal ){
@@ -884,16 +973,6 @@ static int mainShmUnmap(sqlite3_file *pFile, int deleteFlag){
   if( deleteFlag ) noteWalDelete(TAIL(pFile));
   TAIL(pFile)->aShm = 0;
   return ORIGFILE(pFile)->xShmUnmap(pFile, deleteFlag);
-}
-
-/* An absolute time for pthread_cond_timedwait(). */
-static struct timespec inMilliseconds(int ms){
-  struct timespec t;
-  clock_gettime(CLOCK_REALTIME, &t);
-  t.tv_nsec += (long)ms*1000000;
-  t.tv_sec += t.tv_nsec/1000000000;
-  t.tv_nsec %= 1000000000;
-  return t;
 }
 
 /* Takes WAL_WRITE_LOCK for a connection of the application. It waits while our checkpointer
@@ -1019,6 +1098,7 @@ static const SeawalMethods *methodsFor(const sqlite3_io_methods *pReal, int szLo
       p->base.xSync      = walSync;
       p->base.xFileSize  = walFileSize;
     }else{
+      p->base.xLock      = mainLock;
       p->base.xUnlock    = mainUnlock;
       if( pReal->iVersion>=2 ){
         p->base.xShmMap    = mainShmMap;
@@ -1083,8 +1163,10 @@ static int shimOpen(sqlite3_vfs *pVfs, const char *zName, sqlite3_file *pFile, i
     pMain->pWal = pFile;
   }else{
     const char *zRole = sqlite3_uri_parameter(zName, "seawal_role");
+    const char *zCache = sqlite3_uri_parameter(zName, "cache");
     if( zRole && strcmp(zRole, "reader")==0 ){ p->eRole = SEAWAL_READER; pTap->pReader = pFile; }
     if( zRole && strcmp(zRole, "checkpoint")==0 ) p->eRole = SEAWAL_CHECKPOINT;
+    p->isShared = zCache && strcmp(zCache, "shared")==0;
   }
   pFile->pMethods = &pMethods->base;
   return SQLITE_OK;

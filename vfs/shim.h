@@ -65,6 +65,7 @@ struct SeawalStats {
 /* The bytes that fdWake gets. */
 #define SEAWAL_WAKE             0   /* the consumer is to run */
 #define SEAWAL_WAKE_CHECKPOINT  1   /* the log has grown: seawal_tap_ask() */
+#define SEAWAL_WAKE_GIVE_WAY    2   /* the application waits for a lock: our own connections are to be closed */
 
 /* Roles of our own connections, told by the URI parameter seawal_role. */
 #define SEAWAL_APP         0
@@ -82,8 +83,8 @@ int seawal_version_ok(int iVersion);
 int seawal_full_pathname(const char *zVfs, const char *zPath, char *zOut, int nOut);
 
 /* A tap is created before the first connection to its database is opened and
-** destroyed after the last one was closed; Go owns it. fdWake gets a byte, SEAWAL_WAKE or
-** SEAWAL_WAKE_CHECKPOINT, and must not block; Go owns the descriptor and keeps it open as long as the tap lives. */
+** destroyed after the last one was closed; Go owns it. fdWake gets a byte, one of
+** SEAWAL_WAKE..., and must not block; Go owns the descriptor and keeps it open as long as the tap lives. */
 SeawalTap *seawal_tap_create(const char *zPath, uint64_t szRing, uint64_t mxWal,
                              int isBlock, int fdWake, uint64_t iHandle);
 int seawal_tap_destroy(SeawalTap*);  /* SQLITE_BUSY while a file is open */

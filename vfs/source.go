@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
@@ -35,8 +36,17 @@ type source struct {
 
 	mu      sync.Mutex // for the reader connection, its file handle and its transaction
 	reader  *sqlite3.SQLiteConn
-	reading bool
+	pinned  *readTx     // nil: none is open
+	leaving *time.Timer // ends pinned, in a rollback journal mode: the application waits for it
 }
+
+// rollbackPatience is how long a reader in a rollback journal mode goes on while the application
+// waits to commit. Shorter, and a database that is written to all the time would never get a snapshot; longer, and commits
+// would fail where SQLite's usual busy timeout of 5 s has them wait.
+const rollbackPatience = 3 * time.Second
+
+// errGaveWay says that a pinned state was let go.
+var errGaveWay = errors.New("the read was broken off: the application needed the database to itself")
 
 func (s *source) Next() (shipper.Commit, bool) {
 	if s.i == s.n {
@@ -83,7 +93,7 @@ func (s *source) readFileLocked(page uint32, p []byte) error {
 func (s *source) Settle() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reader == nil || s.reading {
+	if s.reader == nil || s.pinned != nil {
 		return nil
 	}
 	if err := s.execLocked("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil && !isBusy(err) {
@@ -104,10 +114,51 @@ func (s *source) openReaderLocked() error {
 	return nil
 }
 
+// giveWay closes the reader connection, even in the middle of a read: in WAL mode it keeps a lock as long
+// as it is open, and other modes can't commit while it reads.
+func (s *source) giveWay() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch t := s.pinned; {
+	case t == nil || t.at.inWAL:
+		_ = s.letGoLocked() // a read that was broken off has nothing to report
+	case s.leaving == nil:
+		s.leaving = time.AfterFunc(rollbackPatience, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.pinned == t {
+				_ = s.letGoLocked() // likewise
+			}
+		})
+	}
+}
+
+// letGoLocked closes the reader connection. What it reads is lost before its lock is.
+func (s *source) letGoLocked() error {
+	if t := s.pinned; t != nil {
+		t.lost.Store(true)
+		s.unpinLocked()
+	}
+	return s.closeLocked()
+}
+
+func (s *source) unpinLocked() {
+	s.pinned = nil
+	if s.leaving != nil {
+		s.leaving.Stop()
+		s.leaving = nil
+	}
+	s.tap.unpin()
+}
+
 // close closes the reader connection.
 func (s *source) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.closeLocked()
+}
+
+func (s *source) closeLocked() error {
 	if s.reader == nil {
 		return nil
 	}
@@ -118,17 +169,17 @@ func (s *source) close() error {
 
 // How often BeginRead looks again when a commit is on its way, before it suspects another
 // process: the time between SQLite's update of the wal-index and the release of its lock is
-// microseconds, but the thread may lose its processor there. A lock is waited for longer, for about a second.
+// microseconds, but the thread may lose its processor there. A lock is waited for longer.
 const (
 	placeAttempts = 50
-	lockAttempts  = 4000
+	lockWait      = time.Second
 	placePause    = 200 * time.Microsecond
 )
 
 func (s *source) BeginRead(ctx context.Context) (shipper.ReadTx, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reading {
+	if s.pinned != nil {
 		return nil, errors.New("a state of the database is pinned already")
 	}
 	// An empty file has nothing to lock, and a lock could be in the way of the application that is about
@@ -137,6 +188,7 @@ func (s *source) BeginRead(ctx context.Context) (shipper.ReadTx, error) {
 	if fi, err := os.Stat(s.path); errors.Is(err, fs.ErrNotExist) || err == nil && fi.Size() == 0 {
 		return &emptyTx{ticket}, nil
 	}
+	began := time.Now()
 	for attempt := 1; ; attempt++ {
 		tx, err := s.tryBeginLocked()
 		switch {
@@ -144,8 +196,9 @@ func (s *source) BeginRead(ctx context.Context) (shipper.ReadTx, error) {
 			return tx, nil
 		case isBusy(err):
 			// In rollback journal modes, and while the mode changes, a writer keeps readers out for a moment.
-			if attempt >= lockAttempts {
-				return nil, err
+			if time.Since(began) >= lockWait {
+				return nil, fmt.Errorf("the application has the database locked (locking_mode=EXCLUSIVE, or a long transaction in a rollback journal mode), "+
+					"and nothing but captured commits can be shipped until it lets go: %w", err)
 			}
 		case !errors.Is(err, errBusy):
 			return nil, err
@@ -155,10 +208,14 @@ func (s *source) BeginRead(ctx context.Context) (shipper.ReadTx, error) {
 				return nil, fmt.Errorf("looking for commits of other processes: %w", err)
 			}
 		}
+		s.mu.Unlock() // for giveWay
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
 		case <-time.After(placePause):
+		}
+		s.mu.Lock()
+		if err := ctx.Err(); err != nil {
+			return nil, err
 		}
 	}
 }
@@ -185,11 +242,14 @@ func (s *source) tryBeginLocked() (shipper.ReadTx, error) {
 		s.tap.unpin()
 		return nil, errors.Join(err, s.execLocked("ROLLBACK"))
 	}
-	s.reading = true
+	s.pinned = tx
 	return tx, nil
 }
 
 func (s *source) execLocked(sql string) error {
+	if err := s.openReaderLocked(); err != nil {
+		return err
+	}
 	_, err := s.reader.Exec(sql, []driver.Value{})
 	return err
 }
@@ -221,9 +281,21 @@ type readTx struct {
 	s      *source
 	at     readerPlace
 	closed bool
+	lost   atomic.Bool // the application needed the database; set under s.mu
 }
 
-var _ shipper.ReadTx = (*readTx)(nil)
+var (
+	_ shipper.ReadTx = (*readTx)(nil)
+	_ shipper.Loser  = (*readTx)(nil)
+)
+
+// Lost implements shipper.Loser.
+func (t *readTx) Lost() error {
+	if t.lost.Load() {
+		return errGaveWay
+	}
+	return nil
+}
 
 func (t *readTx) Place() wal.Place  { return t.at.place }
 func (t *readTx) Ticket() uint64    { return t.at.ticket }
@@ -233,6 +305,9 @@ func (t *readTx) PageCount() uint32 { return t.at.pageCount }
 func (t *readTx) ReadFile(page uint32, p []byte) error {
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
+	if err := t.Lost(); err != nil {
+		return err
+	}
 	return t.s.readFileLocked(page, p)
 }
 
@@ -263,11 +338,11 @@ func (t *readTx) measureLocked() error {
 func (t *readTx) Close() error {
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
-	if t.closed {
+	if t.closed || t.lost.Load() {
 		return nil
 	}
-	t.closed, t.s.reading = true, false
-	t.s.tap.unpin()
+	t.closed = true
+	t.s.unpinLocked()
 	if err := t.s.execLocked("ROLLBACK"); err != nil {
 		return fmt.Errorf("ending a read of the database: %w", err)
 	}

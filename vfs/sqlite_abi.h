@@ -16,6 +16,7 @@ typedef struct sqlite3 sqlite3;
 typedef struct sqlite3_file sqlite3_file;
 typedef struct sqlite3_io_methods sqlite3_io_methods;
 typedef struct sqlite3_vfs sqlite3_vfs;
+typedef struct sqlite3_stmt sqlite3_stmt;
 typedef void (*sqlite3_syscall_ptr)(void);
 
 struct sqlite3_file {
@@ -84,7 +85,9 @@ struct sqlite3_vfs {
 #define SQLITE_OPEN_MAIN_DB    0x00000100
 #define SQLITE_OPEN_WAL        0x00080000
 
+#define SQLITE_LOCK_NONE        0
 #define SQLITE_LOCK_SHARED      1
+#define SQLITE_LOCK_EXCLUSIVE   4
 
 #define SQLITE_FCNTL_PERSIST_WAL       10
 #define SQLITE_FCNTL_PRAGMA            14
@@ -103,6 +106,8 @@ int sqlite3_vfs_register(sqlite3_vfs*, int);
 sqlite3_file *sqlite3_database_file_object(const char*);
 const char *sqlite3_uri_parameter(const char*, const char*);
 int sqlite3_is_interrupted(sqlite3*);
+sqlite3_stmt *sqlite3_next_stmt(sqlite3*, sqlite3_stmt*);
+int sqlite3_wal_autocheckpoint(sqlite3*, int);
 char *sqlite3_mprintf(const char*, ...);
 int sqlite3_stricmp(const char*, const char*);
 
