@@ -41,9 +41,10 @@
 **        48    48   a second copy of the first 48 bytes; they differ while one is being written
 **
 ** mxFrame beyond the published place is a commit of ours. At the moment the lock is
-** taken it is another process's. Where locking_mode=EXCLUSIVE keeps the wal-index in heap no lock is
-** ever taken, and COMMIT_PHASETWO publishes what the commit frames say, as a range that the
-** consumer checks. In rollback journal modes the pages written to the main file are
+** taken it is another process's. With locking_mode=EXCLUSIVE no lock is
+** ever taken, and the wal-index may be in heap: COMMIT_PHASETWO publishes what the commit frames say. Nothing
+** can hold the log back there, so frames are copied as they are written, and a range may become a gap. Since our
+** checkpointer is locked out, the connection gets SQLite's automatic checkpoint back meanwhile. In rollback journal modes the pages written to the main file are
 ** copied and COMMIT_PHASETWO publishes them.
 **
 ** SQLite writes each frame as two small writes. The shim holds the frames of a
@@ -151,9 +152,11 @@ struct SeawalTail {
   int isWriter;              /* holds WAL_WRITE_LOCK */
   int isUnsure;              /* the wal-index was invalid when the lock was taken */
   int iReadLock;             /* read lock held, -1 for none */
+  int isAutoOff;             /* wal_autocheckpoint was set to 0 */
+  int isAutoLent;            /* and is on while the connection is EXCLUSIVE */
   int nUnlocked;             /* WAL writes without WAL_WRITE_LOCK since the last commit */
   int isJournal;             /* pages of a rollback-journal transaction were captured */
-  int isLocked;              /* ours only: has a lock on the file */
+  int eLocked;               /* ours only: the lock that it has on the file, or has tried to get beyond SHARED */
   int isShared;              /* connections share a cache, and this file */
   int isRemote;              /* durability=remote: a commit returns when it is durable */
   u64 iTicket;               /* last commit of this connection */
@@ -162,6 +165,7 @@ struct SeawalTail {
   i64 iHold;                 /* file offset of the first held byte */
   int nHold;                 /* bytes held in pTap->aHold; >0 only while pMain->isWriter */
   int isHoldCommit;          /* the frame being held commits */
+  int isHeader;              /* EXCLUSIVE only: the last write was a frame header, at iHold; aHold has it */
 };
 
 /* One replicated database in this process. */
@@ -182,6 +186,7 @@ struct SeawalTap {
   int isOurs;                /* our checkpointer holds WAL_WRITE_LOCK */
   int nWant;                 /* our checkpointer waits for WAL_WRITE_LOCK: others let it pass */
   int nLocked;               /* our own connections that have a lock on the file */
+  int nStrong;               /* and of them, those with more than a SHARED one: for a moment only */
   int nGiveWay;              /* connections of the application that wait for them to let go */
 
   /* What was published. */
@@ -201,6 +206,7 @@ struct SeawalTap {
   u32 nTxn;                  /* frames copied: mxFrame+1 to mxFrame+nTxn in a WAL */
   u32 mxTxn;                 /* highest frame written */
   u32 iTxnCommit;            /* the last frame written that commits */
+  u32 nTxnPage;              /* what it says; without WAL_WRITE_LOCK only */
   int isTxnRange;            /* stopped being copied */
   u64 iTxn;                  /* ring position of its first byte */
 
@@ -553,9 +559,72 @@ static void noteWalHeader(SeawalTap *pTap, const u8 *a){
   pthread_mutex_unlock(&pTap->mutex);
 }
 
+/* The header of a frame and its page reached the file, in aHold, without WAL_WRITE_LOCK. */
+static void captureUnlockedLocked(SeawalTap *pTap, int szPage, i64 iStart){
+  u32 aSalt[2];
+  u32 iFrame;
+  if( pTap->szPage==0 ) pTap->szPage = (u32)szPage;   /* it began with a log that nobody had looked at */
+  iFrame = (u32)((iStart-WAL_HDRSIZE)/slotSize(pTap)) + 1;
+  if( iStart<WAL_HDRSIZE || iStart!=frameOffset(pTap, iFrame) || (u32)szPage!=pTap->szPage ){
+    stopCopyLocked(pTap);
+    return;
+  }
+  aSalt[0] = get4(&pTap->aHold[8]);
+  aSalt[1] = get4(&pTap->aHold[12]);
+  if( aSalt[0]==0 && aSalt[1]==0 ){
+    /* Frames before it were overwritten: salts and checksums are written at the end. */
+    stopCopyLocked(pTap);
+  }else if( !pTap->isKnown ){
+    newGenerationLocked(pTap, aSalt, iFrame-1);
+    pTap->isKnown = 1;
+  }else if( !isSameSalt(aSalt, pTap->aSalt) ){
+    /* Another process had the log before the file was locked. */
+    newGenerationLocked(pTap, aSalt, iFrame-1);
+    pTap->stats.nForeign++;
+    publishGapLocked(pTap);
+  }
+  /* Back at the start: what was written of it was rolled back. */
+  if( iFrame==pTap->mxFrame+1 && (aSalt[0] || aSalt[1]) ) dropTxnLocked(pTap);
+  captureFrameLocked(pTap, iFrame, pTap->aHold);
+  if( iFrame>pTap->mxTxn ) pTap->mxTxn = iFrame;
+}
+
+/* A write of a connection with locking_mode=EXCLUSIVE reached the file. Its header and its page come as two. */
+static void noteUnlockedWrite(SeawalTail *p, const u8 *a, int nByte, i64 iOfst){
+  SeawalTap *pTap = p->pTap;
+  int isPage = p->isHeader && iOfst==p->iHold+WAL_FRAME_HDRSIZE && nByte>=512;
+  pthread_mutex_lock(&pTap->mutex);
+  if( isPage && nByte+WAL_FRAME_HDRSIZE<=HOLD_MAX ){
+    memcpy(&pTap->aHold[WAL_FRAME_HDRSIZE], a, (size_t)nByte);
+    captureUnlockedLocked(pTap, nByte, p->iHold);
+  }else if( p->isHeader || nByte!=WAL_FRAME_HDRSIZE ){
+    stopCopyLocked(pTap);
+  }
+  if( isPage ) a = pTap->aHold;
+  if( isPage || (nByte==WAL_FRAME_HDRSIZE && pTap->szPage) ){
+    u32 nPage = get4(&a[4]);
+    i64 iStart = isPage ? p->iHold : iOfst;
+    if( nPage ){
+      pTap->iTxnCommit = (u32)((iStart-WAL_HDRSIZE)/slotSize(pTap)) + 1;
+      pTap->nTxnPage = nPage;
+    }
+  }
+  p->isHeader = nByte==WAL_FRAME_HDRSIZE;
+  if( p->isHeader ){
+    p->iHold = iOfst;
+    memcpy(pTap->aHold, a, WAL_FRAME_HDRSIZE);
+  }
+  pthread_mutex_unlock(&pTap->mutex);
+  p->pMain->nUnlocked++;
+}
+
 /* A write that is not held back reached the file. */
 static void noteDirectWrite(SeawalTail *p, const u8 *a, int nByte, i64 iOfst){
   SeawalTap *pTap = p->pTap;
+  if( p->pMain && !p->pMain->isWriter ){
+    noteUnlockedWrite(p, a, nByte, iOfst);
+    return;
+  }
   pthread_mutex_lock(&pTap->mutex);
   stopCopyLocked(pTap);
   if( pTap->szPage && iOfst>=WAL_HDRSIZE ){
@@ -567,7 +636,6 @@ static void noteDirectWrite(SeawalTail *p, const u8 *a, int nByte, i64 iOfst){
     }
   }
   pthread_mutex_unlock(&pTap->mutex);
-  if( p->pMain && !p->pMain->isWriter ) p->pMain->nUnlocked++;
 }
 
 /* WAL_WRITE_LOCK was taken. */
@@ -575,6 +643,7 @@ static void beginWrite(SeawalTail *p){
   SeawalTap *pTap = p->pTap;
   IndexHdr hdr;
   p->isWriter = 1;
+  if( p->pWal ) TAIL(p->pWal)->isHeader = 0;
   p->isUnsure = !readIndexHdr(p->aShm, &hdr);
   pthread_mutex_lock(&pTap->mutex);
   if( p->isUnsure ){
@@ -627,15 +696,23 @@ static void endWrite(SeawalTail *p){
 ** locking_mode=EXCLUSIVE. */
 static void commitUnlocked(SeawalTail *p){
   SeawalTap *pTap = p->pTap;
+  u32 nAsk;
   p->nUnlocked = 0;
   pthread_mutex_lock(&pTap->mutex);
+  if( TAIL(p->pWal)->isHeader ) stopCopyLocked(pTap);   /* the last write was a checksum */
+  TAIL(p->pWal)->isHeader = 0;
   if( pTap->iTxnCommit>pTap->mxFrame ){
-    publishWalLocked(pTap, pTap->iTxnCommit, 0, 0);
+    publishWalLocked(pTap, pTap->iTxnCommit, pTap->nTxnPage, 0);
     p->iTicket = pTap->iTicket;
   }else{
     dropTxnLocked(pTap);
   }
+  nAsk = pTap->nAsk;
   pthread_mutex_unlock(&pTap->mutex);
+  if( nAsk && p->isAutoOff && !p->isAutoLent && p->db ){
+    p->isAutoLent = 1;
+    sqlite3_wal_autocheckpoint(p->db, (int)nAsk);
+  }
 }
 
 /*********************** Capture in rollback journal modes *******************/
@@ -802,14 +879,16 @@ static struct timespec inMilliseconds(int ms){
   return t;
 }
 
-/* One of our own connections has a lock on the file now, or none any more. */
-static void noteLocked(SeawalTail *p, int isLocked){
-  if( p->eRole==SEAWAL_APP || p->isLocked==isLocked ) return;
-  p->isLocked = isLocked;
-  pthread_mutex_lock(&p->pTap->mutex);
-  p->pTap->nLocked += isLocked ? 1 : -1;
-  if( p->pTap->nGiveWay ) pthread_cond_broadcast(&p->pTap->cond);
-  pthread_mutex_unlock(&p->pTap->mutex);
+/* The lock that one of our own connections has on the file. */
+static void noteLocked(SeawalTail *p, int eLock){
+  SeawalTap *pTap = p->pTap;
+  if( p->eRole==SEAWAL_APP || p->eLocked==eLock ) return;
+  pthread_mutex_lock(&pTap->mutex);
+  pTap->nLocked += (eLock>SQLITE_LOCK_NONE) - (p->eLocked>SQLITE_LOCK_NONE);
+  pTap->nStrong += (eLock>SQLITE_LOCK_SHARED) - (p->eLocked>SQLITE_LOCK_SHARED);
+  p->eLocked = eLock;
+  if( pTap->nGiveWay ) pthread_cond_broadcast(&pTap->cond);
+  pthread_mutex_unlock(&pTap->mutex);
 }
 
 static int mainClose(sqlite3_file *pFile){
@@ -818,7 +897,7 @@ static int mainClose(sqlite3_file *pFile){
   int rc;
   if( pTap->pReader==pFile ) pTap->pReader = 0;
   rc = ORIGFILE(pFile)->xClose(pFile);
-  noteLocked(p, 0);
+  noteLocked(p, SQLITE_LOCK_NONE);
   pthread_mutex_lock(&pTap->mutex);
   pTap->nOpen--;
   pthread_mutex_unlock(&pTap->mutex);
@@ -832,51 +911,58 @@ static int mainWrite(sqlite3_file *pFile, const void *pBuf, int nByte, i64 iOfst
   return rc;
 }
 
-/* The application met our own connections on its way to an EXCLUSIVE lock. Waits until they
+/* Says whether our own connections are in the way of a lock that the application wants. */
+static int isInTheWayLocked(const SeawalTap *pTap, int eLock){
+  return eLock==SQLITE_LOCK_EXCLUSIVE ? pTap->nLocked>0 : pTap->nStrong>0;
+}
+
+/* The application met our own connections, perhaps, on its way to a lock. Waits until they
 ** are gone, for at most GIVE_WAY_MS, and tries again. */
 static int lockWithoutUs(sqlite3_file *pFile, int eLock){
   SeawalTail *p = TAIL(pFile);
   SeawalTap *pTap = p->pTap;
-  struct timespec tEnd = inMilliseconds(GIVE_WAY_MS);
-  int isOver = 0;
+  int nWait = GIVE_WAY_MS/20;
+  int rc;
   pthread_mutex_lock(&pTap->mutex);
-  if( pTap->nLocked==0 ){
-    pthread_mutex_unlock(&pTap->mutex);
-    return SQLITE_BUSY;
-  }
   pTap->nGiveWay++;
-  signalGo(pTap, SEAWAL_WAKE_GIVE_WAY);
-  while( pTap->nLocked>0 && !isOver ){
+  if( eLock==SQLITE_LOCK_EXCLUSIVE && pTap->nLocked ) signalGo(pTap, SEAWAL_WAKE_GIVE_WAY);
+  while( isInTheWayLocked(pTap, eLock) && nWait-->0 ){
     struct timespec t = inMilliseconds(20);
     if( p->db && sqlite3_is_interrupted(p->db) ) break;
-    isOver = t.tv_sec>tEnd.tv_sec || (t.tv_sec==tEnd.tv_sec && t.tv_nsec>tEnd.tv_nsec);
     pthread_cond_timedwait(&pTap->cond, &pTap->mutex, &t);
   }
   pthread_mutex_unlock(&pTap->mutex);
-  eLock = ORIGFILE(pFile)->xLock(pFile, eLock);
+  rc = ORIGFILE(pFile)->xLock(pFile, eLock);
   pthread_mutex_lock(&pTap->mutex);
   pTap->nGiveWay--;
   pthread_mutex_unlock(&pTap->mutex);
-  return eLock;
+  return rc;
+}
+
+/* xLock of our own connections: they wait for nobody. */
+static int lockOurs(sqlite3_file *pFile, int eLock){
+  SeawalTail *p = TAIL(pFile);
+  int isWanted;
+  int rc;
+  pthread_mutex_lock(&p->pTap->mutex);
+  isWanted = p->pTap->nGiveWay>0;
+  pthread_mutex_unlock(&p->pTap->mutex);
+  if( isWanted ) return SQLITE_BUSY;
+  /* Noted before: what another connection meets must be known. A lock beyond SHARED that is refused may leave
+  ** a PENDING one behind, until xUnlock. */
+  if( eLock>p->eLocked ) noteLocked(p, eLock);
+  rc = ORIGFILE(pFile)->xLock(pFile, eLock);
+  if( rc!=SQLITE_OK && eLock==SQLITE_LOCK_SHARED ) noteLocked(p, SQLITE_LOCK_NONE);
+  return rc;
 }
 
 static int mainLock(sqlite3_file *pFile, int eLock){
   SeawalTail *p = TAIL(pFile);
-  SeawalTap *pTap = p->pTap;
   int rc;
-  if( p->eRole!=SEAWAL_APP && !p->isLocked ){
-    int isWanted;
-    pthread_mutex_lock(&pTap->mutex);
-    isWanted = pTap->nGiveWay>0;
-    pthread_mutex_unlock(&pTap->mutex);
-    if( isWanted ) return SQLITE_BUSY;
-  }
+  if( p->eRole!=SEAWAL_APP ) return lockOurs(pFile, eLock);
   rc = ORIGFILE(pFile)->xLock(pFile, eLock);
-  if( rc==SQLITE_OK ){
-    noteLocked(p, 1);
-  }else if( rc==SQLITE_BUSY && eLock==SQLITE_LOCK_EXCLUSIVE && p->eRole==SEAWAL_APP
-   && (p->db==0 || sqlite3_next_stmt(p->db, 0)!=0) ){
-    /* A connection that is being closed has no statement left. */
+  /* A connection that is being closed, to see whether it is the last one, has no statement left. */
+  if( rc==SQLITE_BUSY && (eLock!=SQLITE_LOCK_EXCLUSIVE || p->db==0 || sqlite3_next_stmt(p->db, 0)!=0) ){
     rc = lockWithoutUs(pFile, eLock);
   }
   return rc;
@@ -893,7 +979,11 @@ static int mainUnlock(sqlite3_file *pFile, int eLock){
     pthread_mutex_unlock(&p->pTap->mutex);
   }
   rc = ORIGFILE(pFile)->xUnlock(pFile, eLock);
-  if( eLock==SQLITE_LOCK_NONE ) noteLocked(p, 0);
+  if( eLock<p->eLocked ) noteLocked(p, eLock);
+  if( p->isAutoLent ){
+    p->isAutoLent = 0;
+    sqlite3_wal_autocheckpoint(p->db, 0);
+  }
   if( p->pWal==0 ) waitRemote(p);
   return rc;
 }
@@ -923,6 +1013,10 @@ static int mainFileControl(sqlite3_file *pFile, int op, void *pArg){
     /* Every connection of go-sqlite3 begins with it, and it reads the schema: our reader, which never writes, could not
     ** be opened while the application has the file to itself. */
     if( p->eRole==SEAWAL_READER && sqlite3_stricmp(((char**)pArg)[1], "synchronous")==0 ) return SQLITE_OK;
+    if( ((char**)pArg)[2] && sqlite3_stricmp(((char**)pArg)[1], "wal_autocheckpoint")==0 ){
+      p->isAutoOff = atoi(((char**)pArg)[2])<=0;
+      p->isAutoLent = 0;
+    }
     rc = mainPragma(p, (char**)pArg);
     if( rc!=SQLITE_NOTFOUND ) return rc;
   }
