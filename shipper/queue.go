@@ -140,7 +140,7 @@ func (s *Shipper) commit(ctx context.Context, c *Commit) error {
 		return nil
 	}
 	if c.Kind != CommitGap && c.PageSize != s.pageSize {
-		return fmt.Errorf("%w: %d bytes, the replica has %d; replicate to a new URL", ErrPageSize, c.PageSize, s.pageSize)
+		return s.otherPageSize(ctx, c.PageSize)
 	}
 	t := transaction{
 		number: s.base + c.Ticket, span: c.Ticket - s.encoded,
@@ -163,6 +163,29 @@ func (s *Shipper) commit(ctx context.Context, c *Commit) error {
 	s.encoded = max(s.encoded, c.Ticket)
 	s.src.Release(s.encoded)
 	return nil
+}
+
+// otherPageSize ends shipping at a VACUUM that has changed the page size: what was committed before it is shipped first.
+func (s *Shipper) otherPageSize(ctx context.Context, size int) error {
+	err := fmt.Errorf("%w: %d bytes, the replica has %d; what was committed before is in the replica up to its durable position; "+
+		"to go on, close the database, remove %s and open it with a new URL", ErrPageSize, size, s.pageSize, s.cfg.StateDir)
+	s.noteError(err)
+	if s.batch != nil && s.batch.last != 0 {
+		if closeErr := s.closeBatch(ctx); closeErr != nil {
+			return errors.Join(err, closeErr)
+		}
+	}
+	for !s.landedAll() {
+		if failure := s.failed(); failure != nil {
+			return failure
+		}
+		select {
+		case <-s.uploaded:
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		}
+	}
+	return err
 }
 
 // rangeCommit reads commits back from the log: one by one when the log shows as
@@ -201,8 +224,9 @@ func (s *Shipper) gap(ctx context.Context, reason string) error {
 		return err
 	}
 	defer s.closePinned(p)
-	if p.PageSize() != s.pageSize {
-		return fmt.Errorf("%w: %d bytes, the replica has %d; replicate to a new URL", ErrPageSize, p.PageSize(), s.pageSize)
+	if size := p.PageSize(); size != s.pageSize {
+		s.closePinned(p) // not while there are uploads to wait for
+		return s.otherPageSize(ctx, size)
 	}
 	if p.Ticket() <= s.encoded {
 		return fmt.Errorf("difference: the database is at commit %d, commit %d is encoded", p.Ticket(), s.encoded)

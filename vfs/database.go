@@ -30,7 +30,6 @@ type database struct {
 	replica string // normalised URL
 	cfg     Config
 	vfsName string
-	mode    string // the DSN's mode parameter, which our own connections open with too
 	tap     tap
 	handle  uint64
 	wakeR   *os.File
@@ -38,6 +37,7 @@ type database struct {
 	wake    chan struct{} // of the source
 
 	mu   sync.Mutex // for the rest
+	mode string     // parameter of the DSNs, which our own connections open with too: "ro" only while all have that
 	refs int
 	run  *run // nil while nothing ships
 }
@@ -74,9 +74,7 @@ func openDatabase(ctx context.Context, t target, vfsName string) (*database, err
 			return nil, fmt.Errorf("%w: %s is open with the replica %s already, not %s; close it first, or use the same URL",
 				ErrReplicaInUse, path, store.Redact(d.replica), store.Redact(url))
 		}
-		d.mu.Lock()
-		d.refs++
-		d.mu.Unlock()
+		d.retain(t.query.Get("mode"))
 		return d, nil
 	}
 	if d := databases.byURL[url]; d != nil {
@@ -95,6 +93,22 @@ func openDatabase(ctx context.Context, t target, vfsName string) (*database, err
 	}
 	databases.byPath[path], databases.byURL[url] = d, d
 	return d, nil
+}
+
+// retain takes another reference, of a DSN with a mode. Our own connections, if they could only read so far, are
+// opened again: the one that stays the longest has the log to empty.
+func (d *database) retain(mode string) {
+	d.mu.Lock()
+	d.refs++
+	r := d.run
+	upgraded := d.mode == "ro" && mode != "ro"
+	if upgraded {
+		d.mode = mode
+	}
+	d.mu.Unlock()
+	if upgraded && r != nil {
+		r.giveWay()
+	}
 }
 
 // prepareFile looks at a database that does not exist (or is empty) for its replica: it is restored, or
@@ -229,9 +243,11 @@ func poke(c chan struct{}) {
 // on its own account, and gives way at once.
 func (d *database) dial(role string) (*sqlite3.SQLiteConn, error) {
 	params := map[string]string{"vfs": d.vfsName, "seawal_role": role, "_busy_timeout": "0"}
+	d.mu.Lock()
 	if d.mode != "" {
 		params["mode"] = d.mode
 	}
+	d.mu.Unlock()
 	conn, err := (&sqlite3.SQLiteDriver{}).Open(target{dsn: fileURI(d.path)}.withParams(params))
 	if err != nil {
 		return nil, err

@@ -30,7 +30,10 @@ func (p place) beginDriver(name, params string) *session {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), 30*time.Second)
 	p.t.Cleanup(cancel)
-	db, err := sql.Open(name, "file:"+p.path+"?_replica="+p.replica+"&_ship_interval=10ms&"+params)
+	if !strings.Contains(params, "_ship_interval") {
+		params += "&_ship_interval=10ms"
+	}
+	db, err := sql.Open(name, "file:"+p.path+"?_replica="+p.replica+"&"+params)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -374,7 +377,7 @@ func TestModeSettings(t *testing.T) {
 
 // A ring of 1 MiB, its smallest, and transactions that are larger than it and than a batch of the shipper.
 func TestModeTransactionLargerThanTheRing(t *testing.T) {
-	name := "seawal-small-ring"
+	name := "seawal-small-ring" + t.TempDir() // a driver has its name for ever, and -count=2 comes again
 	if err := vfs.Register(name, vfs.Config{RingBytes: 1 << 20}); err != nil {
 		t.Fatal(err)
 	}
