@@ -1,0 +1,208 @@
+package crashtest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"seawal/internal/replica"
+	"seawal/internal/wal"
+	"seawal/restore"
+	"seawal/store"
+	"seawal/vfs"
+)
+
+// point is a position whose content is known.
+type point struct {
+	pos      vfs.Pos
+	t, chain int64
+	isHeld   bool // the replica had it at some look
+}
+
+// restoreTo rebuilds the database from the replica alone into a file of the history's folder.
+func (h *history) restoreTo(ctx context.Context, name string, timeline uint32, target restore.Target) (path string, res restore.Result, err error) {
+	s, err := store.Open(ctx, replicaURL(h.dir))
+	if err != nil {
+		return "", res, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	path = filepath.Join(h.dir, name)
+	res, err = restore.Run(ctx, s, restore.Options{Output: path, Timeline: timeline, Target: target, Check: restore.CheckFull, Force: true})
+	return path, res, err
+}
+
+// checkReplica restores the replica as it was left, and asks whether that is
+// a committed prefix with everything that was confirmed.
+func (h *history) checkReplica(ctx context.Context) error {
+	path, res, err := h.restoreTo(ctx, "restored.db", 0, restore.Newest())
+	if errors.Is(err, restore.ErrNoReplica) || errors.Is(err, restore.ErrNoPoint) {
+		if h.durableT > 0 || !h.durable.IsZero() || !h.newest.IsZero() {
+			return fmt.Errorf("transaction %d was confirmed at %v: %w", h.durableT, h.durable, err)
+		}
+		h.points = nil
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if len(res.Avoided) > 0 {
+		return fmt.Errorf("the replica has bad objects: %v", res.Avoided)
+	}
+	b, err := readFile(ctx, path)
+	if err != nil {
+		return fmt.Errorf("restored at %v: %w", res.Point.Pos, err)
+	}
+	at := res.Point.Pos
+	if res.Timeline > h.timeline && h.stats.PowerLosses > 0 {
+		// The database had diverged. The newest timeline begins with an earlier point; what was
+		// confirmed on the old one is there still, as the points show.
+		h.newest = at
+		if h.durable.Timeline < res.Timeline {
+			h.durable, h.durableT = at, min(h.durableT, b.last())
+		}
+	}
+	h.timeline = res.Timeline
+	isStale := h.stale != nil && b.last() == h.stale.last() && b.head() == h.stale.head()
+	switch {
+	case isStale && h.durableT <= h.keptT:
+		// Power was lost since, and nothing has been confirmed since.
+	case !h.local.has(b.last(), b.head()):
+		return fmt.Errorf("the replica at %v ends with transaction %d (%x), which the database never had (it is at %d)", at, b.last(), b.head(), h.local.last())
+	case b.last() < h.durableT:
+		return fmt.Errorf("the replica at %v ends with transaction %d; %d was confirmed", at, b.last(), h.durableT)
+	default:
+		h.stale = nil
+	}
+	if at.Compare(h.durable) < 0 || at.Compare(h.newest) < 0 {
+		return fmt.Errorf("the replica is at %v; %v was confirmed and %v restored before", at, h.durable, h.newest)
+	}
+	h.newest, h.held = at, b
+	if h.canResume, err = h.resumable(ctx); err != nil {
+		return err
+	}
+	return errors.Join(h.checkPoints(ctx), h.checkObjects())
+}
+
+// checkPoints restores some of the points that were noted. Those that the
+// replica had no part in when the process was killed may get other numbers later.
+func (h *history) checkPoints(ctx context.Context) error {
+	kept := h.points[:0]
+	for _, p := range h.points {
+		if p.pos.Compare(h.newest) <= 0 || p.isHeld {
+			p.isHeld = true
+			kept = append(kept, p)
+		}
+	}
+	h.points = kept
+	for range min(3, len(h.points)) {
+		p := h.points[h.r.IntN(len(h.points))]
+		path, _, err := h.restoreTo(ctx, "point.db", p.pos.Timeline, restore.AtTx(p.pos.Tx))
+		var none *restore.PointError
+		switch {
+		case !errors.As(err, &none):
+		case none.Before != nil && h.stats.Resyncs > 0:
+			h.stats.Squashed++ // a difference was shipped, and was reported
+			continue
+		case none.First != nil && p.pos.Compare(none.First.Pos) < 0:
+			continue // before the first snapshot
+		}
+		if err != nil {
+			return fmt.Errorf("point %v: %w", p.pos, err)
+		}
+		b, err := readFile(ctx, path)
+		if err != nil {
+			return fmt.Errorf("point %v: %w", p.pos, err)
+		}
+		if b.last() != p.t || b.head() != p.chain {
+			return fmt.Errorf("point %v restores transaction %d (%x), want %d (%x)", p.pos, b.last(), b.head(), p.t, p.chain)
+		}
+		h.stats.Points++
+	}
+	return nil
+}
+
+// checkObjects counts what there must be only one of.
+func (h *history) checkObjects() error {
+	snapshots, err := filepath.Glob(filepath.Join(h.dir, "replica", "*", "snapshot", "*"))
+	if err != nil {
+		return err
+	}
+	if len(snapshots) != 1 {
+		return fmt.Errorf("the replica has %d snapshots, want 1: %v", len(snapshots), snapshots)
+	}
+	n, err := h.timelines()
+	if err == nil && n > 1 && h.stats.PowerLosses == 0 {
+		err = fmt.Errorf("the replica has %d timelines, and only one process at a time has written it", n)
+	}
+	return err
+}
+
+func (h *history) timelines() (int, error) {
+	all, err := filepath.Glob(filepath.Join(h.dir, "replica", "*", "timeline.json"))
+	return len(all), err
+}
+
+// checkClosed compares the closed database with what the replica gives back.
+func (h *history) checkClosed(ctx context.Context) error {
+	source := databasePath(h.dir)
+	if fi, err := os.Stat(source + "-wal"); err == nil && fi.Size() > 0 {
+		return fmt.Errorf("the database was closed, and its log has %d bytes", fi.Size())
+	}
+	path, res, err := h.restoreTo(ctx, "restored.db", 0, restore.Newest())
+	if err != nil {
+		return err
+	}
+	want, err := os.ReadFile(source)
+	if err != nil {
+		return err
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(got, want) {
+		return fmt.Errorf("closed: the database (%d bytes) and %v restored (%d bytes) differ at byte %d", len(want), res.Point.Pos, len(got), firstDifference(got, want))
+	}
+	return nil
+}
+
+// resumable says that the log still has everything behind the place where the replica stands: the next
+// incarnation has no reason to ship a difference.
+func (h *history) resumable(ctx context.Context) (ok bool, err error) {
+	s, err := store.Open(ctx, replicaURL(h.dir))
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	_, info, err := replica.Newest(ctx, s, h.newest.Timeline, replica.Pos{})
+	if err != nil {
+		return false, err
+	}
+	f, err := os.Open(databasePath(h.dir) + "-wal")
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	header, err := wal.ReadHeader(f)
+	if err != nil || header.Salt != info.Place.Salt {
+		return false, nil // restarted, or empty
+	}
+	at, err := header.PlaceAt(f, info.Place.Frame)
+	return err == nil && at == info.Place, nil
+}
+
+func firstDifference(a, b []byte) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return min(len(a), len(b))
+}
