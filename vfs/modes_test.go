@@ -196,6 +196,7 @@ func TestModeSwitchesOnALiveDatabase(t *testing.T) {
 			s.exec("PRAGMA page_size=1024", "CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB)", "PRAGMA journal_mode="+from)
 			s.flush()
 			s.steps(life...)
+			s.flush() // leaving WAL mode deletes the log: spilled transactions that nobody has read there have no points then
 			for _, to := range journalModes {
 				s.exec("PRAGMA journal_mode=" + to)
 				other := s.another()
@@ -388,7 +389,12 @@ func TestModeTransactionLargerThanTheRing(t *testing.T) {
 			s := p.beginDriver(name, "_journal_mode="+mode.journal)
 			s.flush()
 			s.exec("PRAGMA locking_mode=" + mode.locking)
-			s.steps(
+			step := s.steps
+			if mode.locking == "EXCLUSIVE" {
+				// Nothing holds the log back for what is left there: it may be known by its outcome only.
+				step = func(steps ...string) { s.exec(steps...) }
+			}
+			step(
 				"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<6000) INSERT INTO t(b) SELECT randomblob(900) FROM n",
 				"INSERT INTO t(b) VALUES(1)",
 				"UPDATE t SET b=randomblob(800)",
