@@ -39,6 +39,7 @@ const (
 	wakeConsumer   = C.SEAWAL_WAKE
 	wakeCheckpoint = C.SEAWAL_WAKE_CHECKPOINT
 	wakeGiveWay    = C.SEAWAL_WAKE_GIVE_WAY
+	wakeClosed     = C.SEAWAL_WAKE_CLOSED
 )
 
 // errBusy says that the log and what was published disagree for the moment.
@@ -138,10 +139,11 @@ func (buf *commitBuffer) commit(i int) shipper.Commit {
 				out.Frames[j] = unsafe.Slice((*byte)(unsafe.Pointer(c.aPiece[j])), n)
 			}
 		}
-		if last := out.Frames[0]; salt != [2]uint32{} && len(last) > 0 {
-			if len(out.Frames[1]) > 0 {
-				last = out.Frames[1]
-			}
+		last := out.Frames[1] // alone where the end of the ring has no room for a frame
+		if len(last) == 0 {
+			last = out.Frames[0]
+		}
+		if salt != [2]uint32{} && len(last) > 0 {
 			slot := wal.FrameHeaderSize + out.PageSize
 			out.To.Cksum = wal.ParseFrameHeader(last[len(last)-slot:]).Cksum
 		}
@@ -154,6 +156,21 @@ func (t tap) idle() bool            { return C.seawal_tap_idle(t.c) != 0 }
 func (t tap) kick()                 { C.seawal_tap_kick(t.c) }
 func (t tap) ask(frames int)        { C.seawal_tap_ask(t.c, C.uint32_t(frames)) }
 func (t tap) unpin()                { C.seawal_tap_unpin(t.c) }
+
+// empty says that the file had no page after the commit with this ticket; false when that
+// isn't the last one any more.
+func (t tap) empty(ticket uint64) bool {
+	return C.seawal_tap_empty(t.c, C.uint64_t(ticket)) == sqliteOK
+}
+
+// alone says that nobody consumes from now on, or that somebody does again.
+func (t tap) alone(on bool) {
+	v := C.int(0)
+	if on {
+		v = 1
+	}
+	C.seawal_tap_alone(t.c, v)
+}
 
 // persist says whether the last close keeps the WAL file.
 func (t tap) persist(on bool) {

@@ -45,13 +45,16 @@ func newCheckpointer(t tap, dial func(string) (*sqlite3.SQLiteConn, error), fini
 	return c
 }
 
-// close stops the checkpointer and closes its connection.
-func (c *checkpointer) close() error {
+// end stops the checkpointer. Its connection, which may be the last one that is left, stays open
+// until it is known whether the log is to be kept.
+func (c *checkpointer) end() {
 	close(c.stop)
 	<-c.done
 	c.tap.ask(0)
-	return c.closeConn()
 }
+
+// close closes its connection, after end.
+func (c *checkpointer) close() error { return c.closeConn() }
 
 func (c *checkpointer) closeConn() error {
 	if c.conn == nil {
@@ -77,6 +80,7 @@ func (c *checkpointer) run() {
 		}
 		if err := c.checkpoint(); err != nil && !isBusy(err) {
 			c.log.Warn("checkpoint failed; the log grows until one succeeds", "error", err)
+			_ = c.closeConn() // the next one opens another, which may be allowed more
 		}
 		c.tap.ask(checkpointFrames)
 	}

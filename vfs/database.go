@@ -36,6 +36,8 @@ type database struct {
 	wakeW   *os.File
 	wake    chan struct{} // of the source
 
+	starting sync.Mutex // held while run is made
+
 	mu   sync.Mutex // for the rest
 	mode string     // parameter of the DSNs, which our own connections open with too: "ro" only while all have that
 	refs int
@@ -50,11 +52,48 @@ type run struct {
 	ckpt    *checkpointer // nil when the application checkpoints
 }
 
-// databases are the replicated files of this process. Lock order: databases, then database.mu.
-var databases struct {
+// databases are the replicated files of this process. Lock order: databases, then database.mu. The
+// mutex is never held while a store is asked: a path or URL that is being opened or closed is busy instead.
+var databases = struct {
 	sync.Mutex
 	byPath map[string]*database
 	byURL  map[string]*database
+	busy   map[string]chan struct{} // by path and by URL; closed when it is over
+}{byPath: map[string]*database{}, byURL: map[string]*database{}, busy: map[string]chan struct{}{}}
+
+// lockDatabases locks databases when neither path nor url is busy.
+func lockDatabases(ctx context.Context, path, url string) error {
+	databases.Lock()
+	for {
+		busy := databases.busy[path]
+		if busy == nil {
+			busy = databases.busy[url]
+		}
+		if busy == nil {
+			return nil
+		}
+		databases.Unlock()
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return fmt.Errorf("opening %s, which is being opened or closed elsewhere: %w", path, ctx.Err())
+		}
+		databases.Lock()
+	}
+}
+
+// whileBusy runs f with databases unlocked and path and url busy. The caller holds the lock before and after.
+func whileBusy(path, url string, f func()) {
+	done := make(chan struct{})
+	databases.busy[path], databases.busy[url] = done, done
+	databases.Unlock()
+	defer func() {
+		databases.Lock()
+		delete(databases.busy, path)
+		delete(databases.busy, url)
+		close(done)
+	}()
+	f()
 }
 
 // openDatabase finds or makes the database of a target and takes a reference.
@@ -67,7 +106,9 @@ func openDatabase(ctx context.Context, t target, vfsName string) (*database, err
 	if err != nil {
 		return nil, fmt.Errorf("replica of %s: %w", path, err)
 	}
-	databases.Lock()
+	if err := lockDatabases(ctx, path, url); err != nil {
+		return nil, err
+	}
 	defer databases.Unlock()
 	if d := databases.byPath[path]; d != nil {
 		if d.replica != url {
@@ -81,15 +122,13 @@ func openDatabase(ctx context.Context, t target, vfsName string) (*database, err
 		return nil, fmt.Errorf("%w: %s is the replica of %s; give %s a URL of its own",
 			ErrReplicaInUse, store.Redact(url), d.path, path)
 	}
-	if err := prepareFile(ctx, path, t.cfg); err != nil {
+	whileBusy(path, url, func() { err = prepareFile(ctx, path, t.cfg) })
+	if err != nil {
 		return nil, err
 	}
 	d, err := newDatabase(path, url, t, vfsName)
 	if err != nil {
 		return nil, err
-	}
-	if databases.byPath == nil {
-		databases.byPath, databases.byURL = map[string]*database{}, map[string]*database{}
 	}
 	databases.byPath[path], databases.byURL[url] = d, d
 	return d, nil
@@ -217,6 +256,8 @@ func (d *database) listen() {
 				if r, err := d.running(); err == nil {
 					r.giveWay()
 				}
+			case wakeClosed:
+				d.forget()
 			}
 		}
 	}
@@ -240,12 +281,12 @@ func poke(c chan struct{}) {
 }
 
 // dial opens a connection of our own, on the same VFS, that the shim knows by its role. It never checkpoints
-// on its own account, and gives way at once.
+// on its own account, gives way at once, and never makes a file where the application's was deleted.
 func (d *database) dial(role string) (*sqlite3.SQLiteConn, error) {
-	params := map[string]string{"vfs": d.vfsName, "seawal_role": role, "_busy_timeout": "0"}
+	params := map[string]string{"vfs": d.vfsName, "seawal_role": role, "_busy_timeout": "0", "mode": "rw"}
 	d.mu.Lock()
-	if d.mode != "" {
-		params["mode"] = d.mode
+	if d.mode == "ro" {
+		params["mode"] = "ro"
 	}
 	d.mu.Unlock()
 	conn, err := (&sqlite3.SQLiteDriver{}).Open(target{dsn: fileURI(d.path)}.withParams(params))
@@ -261,9 +302,9 @@ func (d *database) dial(role string) (*sqlite3.SQLiteConn, error) {
 
 // start begins to ship, once the application's first connection is open.
 func (d *database) start(ctx context.Context) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.run != nil {
+	d.starting.Lock()
+	defer d.starting.Unlock()
+	if _, err := d.running(); err == nil {
 		return nil
 	}
 	log := d.cfg.logger().With("database", d.path, "replica", store.Redact(d.replica))
@@ -282,11 +323,14 @@ func (d *database) start(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, raw.Close())
 	}
+	d.tap.alone(false)
 	r.shipper.Start()
 	if d.cfg.Checkpoint == CheckpointSeawal {
 		r.ckpt = newCheckpointer(d.tap, d.dial, d.cfg.CheckpointBytes, log)
 	}
+	d.mu.Lock()
 	d.run = r
+	d.mu.Unlock()
 	return nil
 }
 
@@ -308,29 +352,50 @@ func (d *database) release() error {
 	}
 	var err error
 	if r != nil {
-		err = d.stop(r)
+		whileBusy(d.path, d.replica, func() { err = d.stop(r) })
 	}
-	if d.tap.destroy() {
-		delete(databases.byPath, d.path)
-		delete(databases.byURL, d.replica)
-		dropHandle(d.handle)
-		err = errors.Join(err, d.wakeW.Close(), d.wakeR.Close())
+	return errors.Join(err, d.forgetLocked())
+}
+
+// forget frees what belongs to a database whose last connection was closed after its last *sql.DB.
+func (d *database) forget() {
+	databases.Lock()
+	defer databases.Unlock()
+	d.mu.Lock()
+	refs := d.refs
+	d.mu.Unlock()
+	if databases.byPath[d.path] == d && databases.busy[d.path] == nil && refs == 0 {
+		_ = d.forgetLocked() // of two ends of a pipe
 	}
-	return err
+}
+
+// forgetLocked does so unless a connection is left. The caller holds the lock of databases.
+func (d *database) forgetLocked() error {
+	if !d.tap.destroy() {
+		return nil
+	}
+	delete(databases.byPath, d.path)
+	delete(databases.byURL, d.replica)
+	dropHandle(d.handle)
+	return errors.Join(d.wakeW.Close(), d.wakeR.Close())
 }
 
 // stop ends a run.
 func (d *database) stop(r *run) error {
 	var err error
 	if r.ckpt != nil {
-		err = r.ckpt.close()
+		r.ckpt.end()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), d.cfg.CloseTimeout)
 	defer cancel()
 	shipErr := r.shipper.Close(ctx)
 	// What did not reach the replica stays in the log: the next open resumes there.
 	d.tap.persist(shipErr != nil)
-	err = errors.Join(shipErr, err, r.source.close())
+	d.tap.alone(true)
+	err = errors.Join(shipErr, r.source.close())
+	if r.ckpt != nil {
+		err = errors.Join(err, r.ckpt.close())
+	}
 	return err
 }
 

@@ -82,7 +82,7 @@ func (d *connectorDriver) Open(dsn string) (driver.Conn, error) {
 }
 
 // Connect opens a connection: a *sqlite3.SQLiteConn, whatever the DSN says.
-func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
+func (c *connector) Connect(ctx context.Context) (conn driver.Conn, err error) {
 	cfg := c.target.cfg
 	drv := &sqlite3.SQLiteDriver{Extensions: cfg.Extensions, ConnectHook: cfg.ConnectHook}
 	if !c.target.replicated() {
@@ -92,10 +92,23 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if e := db.release(); e != nil && err == nil {
+			conn.Close()
+			conn, err = nil, e
+		}
+	}()
 	drv.ConnectHook = func(conn *sqlite3.SQLiteConn) error { return setUp(conn, cfg) }
-	conn, err := drv.Open(c.target.withParams(map[string]string{"vfs": db.vfsName}))
+	conn, err = drv.Open(c.target.withParams(map[string]string{"vfs": db.vfsName}))
 	if err != nil {
 		return nil, err
+	}
+	c.mu.Lock()
+	closed := c.closed
+	c.mu.Unlock()
+	if closed {
+		conn.Close()
+		return nil, sql.ErrConnDone
 	}
 	if err := db.start(ctx); err != nil {
 		conn.Close()
@@ -104,7 +117,8 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return conn, nil
 }
 
-// open takes the connector's reference to its database.
+// open takes the connector's reference to its database, and one more for the caller: Close may come
+// before the connection is made.
 func (c *connector) open(ctx context.Context) (*database, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -112,6 +126,7 @@ func (c *connector) open(ctx context.Context) (*database, error) {
 		return nil, sql.ErrConnDone
 	}
 	if c.db != nil {
+		c.db.retain(c.target.query.Get("mode"))
 		return c.db, nil
 	}
 	name := DriverName
@@ -126,6 +141,7 @@ func (c *connector) open(ctx context.Context) (*database, error) {
 		return nil, err
 	}
 	c.db = db
+	db.retain(c.target.query.Get("mode"))
 	return db, nil
 }
 
@@ -135,6 +151,10 @@ func setUp(conn *sqlite3.SQLiteConn, cfg Config) error {
 	if cfg.Checkpoint == CheckpointSeawal {
 		if _, err := conn.Exec("PRAGMA wal_autocheckpoint=0", nil); err != nil {
 			return fmt.Errorf("leaving checkpoints to seawal: %w", err)
+		}
+		// The setting is the connection's, and it may attach databases that nobody else checkpoints.
+		if _, err := conn.Exec("PRAGMA seawal_checkpoint_attached", nil); err != nil {
+			return fmt.Errorf("leaving checkpoints of attached databases to SQLite: %w", err)
 		}
 	}
 	if cfg.Durability == Remote {

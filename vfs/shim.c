@@ -108,6 +108,11 @@ typedef sqlite3_int64 i64;
 #define SHM_SALT           32
 #define SHM_HDRSIZE        48       /* of one of its two copies */
 
+#define DB_COUNTER         24       /* offset of the change counter in the database header */
+
+/* A file control of our own: sets an int to 1 where the file belongs to a tap. */
+#define FCNTL_IS_TAPPED    0x5ea3a1
+
 /* The unix VFS writes at most 128 KiB - 1 in one system call. */
 #define HOLD_MAX           131071
 
@@ -154,10 +159,13 @@ struct SeawalTail {
   int iReadLock;             /* read lock held, -1 for none */
   int isAutoOff;             /* wal_autocheckpoint was set to 0 */
   int isAutoLent;            /* and is on while the connection is EXCLUSIVE */
+  int isHooked;              /* attachedHook() is its wal hook in place of it */
   int nUnlocked;             /* WAL writes without WAL_WRITE_LOCK since the last commit */
   int isJournal;             /* pages of a rollback-journal transaction were captured */
   int eLocked;               /* ours only: the lock that it has on the file, or has tried to get beyond SHARED */
   int isShared;              /* connections share a cache, and this file */
+  int isLeaving;             /* the WAL was closed under the EXCLUSIVE lock that is still held */
+  int isExclusive;           /* PRAGMA locking_mode=EXCLUSIVE: locks are kept */
   int isRemote;              /* durability=remote: a commit returns when it is durable */
   u64 iTicket;               /* last commit of this connection */
   u64 iWaited;               /* the last one it waited for */
@@ -193,6 +201,8 @@ struct SeawalTap {
   int isKnown;               /* the place below is valid */
   u32 aSalt[2];              /* generation of the WAL; zeros: none seen */
   u32 mxFrame;               /* last published frame */
+  int isCounter;             /* rollback journal modes: iCounter is valid. 0 once a WAL has begun */
+  u32 iCounter;              /* change counter in the file at that place */
   u32 nPage;                 /* database size at that place; 0 when it came from no wal-index */
   u32 szPage;                /* bytes; 0 unknown */
   u32 mxCkpt;                /* mxFrame when a checkpoint was last let through */
@@ -223,6 +233,7 @@ struct SeawalTap {
   u64 iQHead;                /* where the next commit goes */
   int nRange;                /* ranges that are not released */
   int nPin;                  /* states that place() has pinned */
+  int isAlone;               /* nobody consumes: nothing is held back, nobody waits */
   int isIdle;                /* the consumer wants to be woken */
   int isFull;                /* it was woken for a quarter of the ring */
 
@@ -291,6 +302,16 @@ static int readIndexHdr(const volatile u8 *aShm, IndexHdr *pHdr){
   return 1;
 }
 
+/* The change counter in the header of the database file, which every commit in a rollback
+** journal mode moves; 0 of an empty file. Returns 0 when it can't be read. */
+static int readCounter(sqlite3_file *pFile, u32 *piCounter){
+  u8 a[4];
+  int rc = ORIGFILE(pFile)->xRead(pFile, a, sizeof(a), DB_COUNTER);
+  if( rc!=SQLITE_OK && rc!=SQLITE_IOERR_SHORT_READ ) return 0;
+  *piCounter = get4(a);
+  return 1;
+}
+
 static int isSameSalt(const u32 *a, const u32 *b){
   return a[0]==b[0] && a[1]==b[1];
 }
@@ -320,13 +341,13 @@ static void wakeLocked(SeawalTap *pTap){
 ** for ranges that nobody has read yet. */
 static int isHeldBackLocked(const SeawalTap *pTap){
   if( pTap->nPin>0 ) return 1;
-  return pTap->nRange>0
+  return pTap->nRange>0 && !pTap->isAlone
       && (pTap->isBlock || (u64)pTap->mxFrame*slotSize(pTap) < pTap->mxWal);
 }
 
 /* Says whether a writer waits for room in the log. */
 static int isLogFullLocked(const SeawalTap *pTap){
-  return pTap->isBlock && pTap->nRange>0
+  return pTap->isBlock && pTap->nRange>0 && !pTap->isAlone
       && (u64)pTap->mxFrame*slotSize(pTap) >= pTap->mxWal;
 }
 
@@ -474,6 +495,7 @@ static void publishWalLocked(SeawalTap *pTap, u32 mxFrame, u32 nPage, int isFore
 static void newGenerationLocked(SeawalTap *pTap, const u32 *aSalt, u32 mxFrame){
   rangesToGapsLocked(pTap);
   memcpy(pTap->aSalt, aSalt, sizeof(pTap->aSalt));
+  pTap->isCounter = 0;
   pTap->mxFrame = mxFrame;
   pTap->mxCkpt = 0;
   if( pTap->mxAsk>pTap->nAsk ) pTap->mxAsk = pTap->nAsk;
@@ -495,16 +517,22 @@ static void syncPlaceLocked(SeawalTap *pTap, const IndexHdr *pHdr){
       publishWalLocked(pTap, pHdr->mxFrame, pHdr->nPage, 1);
     }
   }else{
-    /* From a rollback journal mode into a new, empty WAL is no gap. */
-    int isFresh = pTap->aSalt[0]==0 && pTap->aSalt[1]==0 && pHdr->mxFrame==0 && !isOther;
+    /* From a rollback journal mode into a new WAL is none of this: that has no salts yet. */
     newGenerationLocked(pTap, pHdr->aSalt, pHdr->mxFrame);
     pTap->nPage = pHdr->nPage;
-    if( !isFresh ){
-      pTap->stats.nForeign++;
-      publishGapLocked(pTap);
-    }
+    pTap->stats.nForeign++;
+    publishGapLocked(pTap);
   }
   dropTxnLocked(pTap);
+}
+
+/* The same in rollback journal modes, by the change counter. */
+static void syncCounterLocked(SeawalTap *pTap, int isRead, u32 iCounter){
+  if( pTap->isCounter && isRead && iCounter==pTap->iCounter ) return;
+  pTap->isCounter = isRead;
+  pTap->iCounter = iCounter;
+  pTap->stats.nForeign++;
+  publishGapLocked(pTap);
 }
 
 /************************** Capture in WAL mode ******************************/
@@ -521,7 +549,9 @@ static void captureFrameLocked(SeawalTap *pTap, u32 iFrame, const u8 *aFrame){
   pTap->nTxn++;
 }
 
-/* Writes out what the connection holds back and copies it into the ring. */
+/* Writes out what the connection holds back and copies it into the ring. What could not be written
+** stays held: SQLite was told that it is in the file, and a failure that comes out of
+** a read (SQLITE_FULL) may undo a statement only, and commit those frames later. */
 static int flushHold(sqlite3_file *pFile){
   SeawalTail *p = TAIL(pFile);
   SeawalTap *pTap = p->pTap;
@@ -529,13 +559,13 @@ static int flushHold(sqlite3_file *pFile){
   int rc;
   int i;
   if( nHold==0 ) return SQLITE_OK;
-  p->nHold = 0;
-  p->isHoldCommit = 0;
   rc = ORIGFILE(pFile)->xWrite(pFile, pTap->aHold, nHold, p->iHold);
   pthread_mutex_lock(&pTap->mutex);
   if( rc==SQLITE_OK ){
     int szSlot = (int)slotSize(pTap);
     u32 iFrame = (u32)((p->iHold-WAL_HDRSIZE)/szSlot) + 1;
+    p->nHold = 0;
+    p->isHoldCommit = 0;
     for(i=0; i+szSlot<=nHold; i+=szSlot, iFrame++){
       captureFrameLocked(pTap, iFrame, &pTap->aHold[i]);
     }
@@ -638,18 +668,35 @@ static void noteDirectWrite(SeawalTail *p, const u8 *a, int nByte, i64 iOfst){
   pthread_mutex_unlock(&pTap->mutex);
 }
 
+/* A commit fails although its commit frame is in the file. */
+static void noCommit(SeawalTap *pTap){
+  pthread_mutex_lock(&pTap->mutex);
+  pTap->iTxnCommit = 0;
+  pthread_mutex_unlock(&pTap->mutex);
+}
+
 /* WAL_WRITE_LOCK was taken. */
-static void beginWrite(SeawalTail *p){
+static void beginWrite(sqlite3_file *pFile){
+  SeawalTail *p = TAIL(pFile);
   SeawalTap *pTap = p->pTap;
   IndexHdr hdr;
+  u32 iCounter = 0;
+  int isAsked;
+  int isRead = 0;
   p->isWriter = 1;
   if( p->pWal ) TAIL(p->pWal)->isHeader = 0;
   p->isUnsure = !readIndexHdr(p->aShm, &hdr);
+  pthread_mutex_lock(&pTap->mutex);
+  isAsked = pTap->isCounter;
+  pthread_mutex_unlock(&pTap->mutex);
+  if( isAsked ) isRead = readCounter(pFile, &iCounter);
   pthread_mutex_lock(&pTap->mutex);
   if( p->isUnsure ){
     dropTxnLocked(pTap);   /* the index is about to be recovered */
   }else{
     syncPlaceLocked(pTap, &hdr);
+    /* The first transaction in a new WAL: whoever switched to it may have written before that. */
+    if( isAsked && pTap->isCounter ) syncCounterLocked(pTap, isRead, iCounter);
   }
   pthread_mutex_unlock(&pTap->mutex);
 }
@@ -717,15 +764,25 @@ static void commitUnlocked(SeawalTail *p){
 
 /*********************** Capture in rollback journal modes *******************/
 
+/* The first page of a transaction is about to be written to the main file by a connection that
+** has no WAL open: look for what another process did. */
+static void beginJournal(sqlite3_file *pFile){
+  SeawalTail *p = TAIL(pFile);
+  SeawalTap *pTap = p->pTap;
+  u32 iCounter = 0;
+  int isRead = readCounter(pFile, &iCounter);
+  p->isJournal = 1;
+  pthread_mutex_lock(&pTap->mutex);
+  dropTxnLocked(pTap);
+  if( !p->isLeaving && (pTap->isKnown || pTap->isCounter) ) syncCounterLocked(pTap, isRead, iCounter);
+  pthread_mutex_unlock(&pTap->mutex);
+}
+
 /* A page was written to the main file by a connection that has no WAL open. */
 static void capturePage(SeawalTail *p, const u8 *a, int nByte, i64 iOfst){
   SeawalTap *pTap = p->pTap;
   u8 *aSlot;
   pthread_mutex_lock(&pTap->mutex);
-  if( !p->isJournal ){
-    p->isJournal = 1;
-    dropTxnLocked(pTap);
-  }
   if( pTap->nTxn==0 && !pTap->isTxnRange && (u32)nByte!=pTap->szPage ){
     pTap->szPage = (u32)nByte;
   }
@@ -744,11 +801,15 @@ static void capturePage(SeawalTail *p, const u8 *a, int nByte, i64 iOfst){
 }
 
 /* COMMIT_PHASETWO in a rollback journal mode. nByte is the size of the file. */
-static void commitJournal(SeawalTail *p, i64 nByte){
+static void commitJournal(sqlite3_file *pFile, i64 nByte){
+  SeawalTail *p = TAIL(pFile);
   SeawalTap *pTap = p->pTap;
   SeawalCommit c;
   static const u32 aZero[2] = {0, 0};
+  u32 iCounter = 0;
+  int isCounter = readCounter(pFile, &iCounter);
   p->isJournal = 0;
+  p->isLeaving = 0;
   memset(&c, 0, sizeof(c));
   pthread_mutex_lock(&pTap->mutex);
   c.szPage = pTap->szPage;
@@ -766,6 +827,8 @@ static void commitJournal(SeawalTail *p, i64 nByte){
   pTap->mxFrame = 0;
   pTap->nPage = c.nPage;
   pTap->isKnown = 1;
+  pTap->isCounter = isCounter;
+  pTap->iCounter = iCounter;
   enqueueLocked(pTap, &c);
   p->iTicket = pTap->iTicket;
   pTap->iTxn = pTap->iHead;
@@ -787,7 +850,10 @@ static void waitRemote(SeawalTail *p){
 static int walClose(sqlite3_file *pFile){
   SeawalTail *p = TAIL(pFile);
   p->nHold = 0;
-  if( p->pMain && p->pMain->pWal==pFile ) p->pMain->pWal = 0;
+  if( p->pMain && p->pMain->pWal==pFile ){
+    p->pMain->pWal = 0;
+    p->pMain->isLeaving = 1;
+  }
   return ORIGFILE(pFile)->xClose(pFile);
 }
 
@@ -835,6 +901,8 @@ static int walWrite(sqlite3_file *pFile, const void *pBuf, int nByte, i64 iOfst)
     }else{
       noteDirectWrite(p, a, nByte, iOfst);
     }
+  }else{
+    noCommit(pTap);
   }
   return rc;
 }
@@ -848,12 +916,7 @@ static int walSync(sqlite3_file *pFile, int flags){
   SeawalTap *pTap = TAIL(pFile)->pTap;
   int rc = flushHold(pFile);
   if( rc==SQLITE_OK ) rc = ORIGFILE(pFile)->xSync(pFile, flags);
-  if( rc!=SQLITE_OK ){
-    /* With synchronous=FULL the commit fails here, with its commit frame in the file. */
-    pthread_mutex_lock(&pTap->mutex);
-    pTap->iTxnCommit = 0;
-    pthread_mutex_unlock(&pTap->mutex);
-  }
+  if( rc!=SQLITE_OK ) noCommit(pTap);   /* with synchronous=FULL */
   return rc;
 }
 
@@ -899,14 +962,16 @@ static int mainClose(sqlite3_file *pFile){
   rc = ORIGFILE(pFile)->xClose(pFile);
   noteLocked(p, SQLITE_LOCK_NONE);
   pthread_mutex_lock(&pTap->mutex);
-  pTap->nOpen--;
+  if( --pTap->nOpen==0 && pTap->isAlone ) signalGo(pTap, SEAWAL_WAKE_CLOSED);
   pthread_mutex_unlock(&pTap->mutex);
   return rc;
 }
 
 static int mainWrite(sqlite3_file *pFile, const void *pBuf, int nByte, i64 iOfst){
   SeawalTail *p = TAIL(pFile);
-  int rc = ORIGFILE(pFile)->xWrite(pFile, pBuf, nByte, iOfst);
+  int rc;
+  if( p->pWal==0 && !p->isJournal ) beginJournal(pFile);
+  rc = ORIGFILE(pFile)->xWrite(pFile, pBuf, nByte, iOfst);
   if( p->pWal==0 && rc==SQLITE_OK ) capturePage(p, (const u8*)pBuf, nByte, iOfst);
   return rc;
 }
@@ -968,6 +1033,27 @@ static int mainLock(sqlite3_file *pFile, int eLock){
   return rc;
 }
 
+/* Says whether another statement than the one that commits is running on the connection. */
+static int isOtherRunning(const SeawalTail *p){
+  sqlite3_stmt *pStmt = 0;
+  int n = 0;
+  if( p->db==0 ) return 0;
+  while( (pStmt = sqlite3_next_stmt(p->db, pStmt))!=0 ) n += sqlite3_stmt_busy(pStmt)!=0;
+  return n>1;
+}
+
+/* The wal hook of a connection whose replicated databases seawal checkpoints: the others, attached to it, are
+** checkpointed as SQLite does by default. */
+static int attachedHook(void *pUnused, sqlite3 *db, const char *zDb, int nFrame){
+  int isTapped = 0;
+  (void)pUnused;
+  if( nFrame<CKPT_RETRY ) return SQLITE_OK;
+  if( sqlite3_file_control(db, zDb, FCNTL_IS_TAPPED, &isTapped)!=SQLITE_OK || !isTapped ){
+    (void)sqlite3_wal_checkpoint(db, zDb);   /* as there: no commit fails of it */
+  }
+  return SQLITE_OK;
+}
+
 static int mainUnlock(sqlite3_file *pFile, int eLock){
   SeawalTail *p = TAIL(pFile);
   int rc;
@@ -978,13 +1064,17 @@ static int mainUnlock(sqlite3_file *pFile, int eLock){
     dropTxnLocked(p->pTap);
     pthread_mutex_unlock(&p->pTap->mutex);
   }
+  p->isLeaving = 0;
   rc = ORIGFILE(pFile)->xUnlock(pFile, eLock);
   if( eLock<p->eLocked ) noteLocked(p, eLock);
   if( p->isAutoLent ){
     p->isAutoLent = 0;
-    sqlite3_wal_autocheckpoint(p->db, 0);
+    if( p->isHooked ) sqlite3_wal_hook(p->db, attachedHook, 0);
+    else sqlite3_wal_autocheckpoint(p->db, 0);
   }
-  if( p->pWal==0 ) waitRemote(p);
+  /* The lock is let go in two steps. A commit that waited with SHARED held would keep every other writer from
+  ** its own; but with another statement running there is no second step. */
+  if( p->pWal==0 && p->isRemote && (eLock<SQLITE_LOCK_SHARED || isOtherRunning(p)) ) waitRemote(p);
   return rc;
 }
 
@@ -993,7 +1083,15 @@ static int mainPragma(SeawalTail *p, char **azArg){
   char *zOut = 0;
   int isError = 0;
   int eRemote = -1;
+  if( sqlite3_stricmp(azArg[1], "locking_mode")==0 && azArg[2] ){
+    p->isExclusive = sqlite3_stricmp(azArg[2], "exclusive")==0;
+  }
   if( strncmp(azArg[1], "seawal_", 7)!=0 ) return SQLITE_NOTFOUND;
+  if( strcmp(azArg[1], "seawal_checkpoint_attached")==0 && p->db ){
+    sqlite3_wal_hook(p->db, attachedHook, 0);
+    p->isHooked = 1;
+    return SQLITE_OK;
+  }
   if( !seawalGoPragma(p->pTap->iHandle, azArg[1], azArg[2], p->isRemote, &zOut, &isError, &eRemote) ){
     return SQLITE_NOTFOUND;
   }
@@ -1015,11 +1113,12 @@ static int mainFileControl(sqlite3_file *pFile, int op, void *pArg){
     if( p->eRole==SEAWAL_READER && sqlite3_stricmp(((char**)pArg)[1], "synchronous")==0 ) return SQLITE_OK;
     if( ((char**)pArg)[2] && sqlite3_stricmp(((char**)pArg)[1], "wal_autocheckpoint")==0 ){
       p->isAutoOff = atoi(((char**)pArg)[2])<=0;
-      p->isAutoLent = 0;
+      p->isAutoLent = p->isHooked = 0;
     }
     rc = mainPragma(p, (char**)pArg);
     if( rc!=SQLITE_NOTFOUND ) return rc;
   }
+  if( op==FCNTL_IS_TAPPED ){ *(int*)pArg = 1; return SQLITE_OK; }
   /* Connections with a shared cache share the file: the first one's handle may be gone by the time it is used. */
   if( op==SQLITE_FCNTL_PDB && pArg && !p->isShared ) p->db = *(sqlite3**)pArg;
   rc = ORIGFILE(pFile)->xFileControl(pFile, op, pArg);
@@ -1030,7 +1129,8 @@ static int mainFileControl(sqlite3_file *pFile, int op, void *pArg){
     }else if( p->isJournal ){
       i64 nByte = -1;
       if( ORIGFILE(pFile)->xFileSize(pFile, &nByte)!=SQLITE_OK ) nByte = -1;
-      commitJournal(p, nByte);
+      commitJournal(pFile, nByte);
+      if( p->isExclusive ) waitRemote(p);   /* no unlock will come */
     }
   }else if( isAsked && p->eRole!=SEAWAL_APP ){
     /* One of our connections is the last to close. Never for the application: SQLite asks in
@@ -1050,21 +1150,26 @@ static int mainShmMap(sqlite3_file *pFile, int iRegion, int szRegion, int bExten
 
 /* The last connection is about to delete the WAL: it has the database file to itself, and
 ** has brought all of the log into it. The log that comes next is no other process's doing. */
-static void noteWalDelete(SeawalTail *p){
-  SeawalTap *pTap = p->pTap;
+static void noteWalDelete(sqlite3_file *pFile){
+  SeawalTap *pTap = TAIL(pFile)->pTap;
   static const u32 aZero[2] = {0, 0};
   IndexHdr hdr;
-  if( !readIndexHdr(p->aShm, &hdr) ) return;
+  u32 iCounter = 0;
+  int isRead;
+  if( !readIndexHdr(TAIL(pFile)->aShm, &hdr) ) return;
+  isRead = readCounter(pFile, &iCounter);
   pthread_mutex_lock(&pTap->mutex);
   if( pTap->isKnown ){
     syncPlaceLocked(pTap, &hdr);
     newGenerationLocked(pTap, aZero, 0);
+    pTap->isCounter = isRead;
+    pTap->iCounter = iCounter;
   }
   pthread_mutex_unlock(&pTap->mutex);
 }
 
 static int mainShmUnmap(sqlite3_file *pFile, int deleteFlag){
-  if( deleteFlag ) noteWalDelete(TAIL(pFile));
+  if( deleteFlag ) noteWalDelete(pFile);
   TAIL(pFile)->aShm = 0;
   return ORIGFILE(pFile)->xShmUnmap(pFile, deleteFlag);
 }
@@ -1120,7 +1225,7 @@ static int mainWriteLock(sqlite3_file *pFile, int flags){
   int rc;
   if( flags & SQLITE_SHM_LOCK ){
     rc = p->eRole==SEAWAL_APP ? lockForApp(pFile) : lockForUs(pFile);
-    if( rc==SQLITE_OK ) beginWrite(p);
+    if( rc==SQLITE_OK ) beginWrite(pFile);
     return rc;
   }
   if( p->isWriter ) endWrite(p);
@@ -1417,10 +1522,13 @@ int seawal_tap_file_size(SeawalTap *pTap, int64_t *pnByte){
 int seawal_tap_place(SeawalTap *pTap, SeawalPlace *pOut){
   IndexHdr hdr;
   SeawalTail *p;
+  u32 iCounter = 0;
+  int isRead = 0;
   int rc = SQLITE_OK;
   memset(pOut, 0, sizeof(*pOut));
   if( pTap->pReader==0 ) return SQLITE_IOERR;
   p = TAIL(pTap->pReader);
+  if( p->pWal==0 ) isRead = readCounter(pTap->pReader, &iCounter);
   pthread_mutex_lock(&pTap->mutex);
   pOut->isWal = p->pWal!=0;
   pOut->iReadLock = p->iReadLock;
@@ -1436,11 +1544,38 @@ int seawal_tap_place(SeawalTap *pTap, SeawalPlace *pOut){
     pOut->szPage = hdr.szPage;
     memcpy(pOut->aSalt, pTap->aSalt, sizeof(pOut->aSalt));
     pOut->mxFrame = pTap->mxFrame;
+  }else if( pTap->isKnown || pTap->isCounter ){
+    /* With SHARED held, every commit of ours is published. */
+    syncCounterLocked(pTap, isRead, iCounter);
+  }else{
+    pTap->isCounter = isRead;
+    pTap->iCounter = iCounter;
   }
   pOut->iTicket = pTap->iTicket;
   if( rc==SQLITE_OK ) pTap->nPin++;
   pthread_mutex_unlock(&pTap->mutex);
   return rc;
+}
+
+int seawal_tap_empty(SeawalTap *pTap, u64 iTicket){
+  int rc = SQLITE_BUSY;
+  pthread_mutex_lock(&pTap->mutex);
+  if( pTap->iTicket==iTicket ){
+    if( !pTap->isKnown ){
+      pTap->isKnown = pTap->isCounter = 1;
+      pTap->iCounter = 0;
+    }
+    rc = SQLITE_OK;
+  }
+  pthread_mutex_unlock(&pTap->mutex);
+  return rc;
+}
+
+void seawal_tap_alone(SeawalTap *pTap, int isAlone){
+  pthread_mutex_lock(&pTap->mutex);
+  pTap->isAlone = isAlone;
+  pthread_cond_broadcast(&pTap->cond);
+  pthread_mutex_unlock(&pTap->mutex);
 }
 
 void seawal_tap_unpin(SeawalTap *pTap){
@@ -1514,6 +1649,7 @@ int seawal_shim_register(const char *zName, const char *zLower, const char **pzE
   int rc;
   *pzErr = 0;
   if( pLower==0 ){ *pzErr = "no such lower VFS"; return SQLITE_ERROR; }
+  if( pLower->xOpen==shimOpen ){ *pzErr = "that is seawal's own VFS; name the one to lie beneath it"; return SQLITE_ERROR; }
   pthread_mutex_lock(&shimMutex);
   for(p=shimVfs; p && strcmp(p->base.zName, zName)!=0; p=p->pNext){}
   if( p ){

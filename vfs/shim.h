@@ -66,6 +66,7 @@ struct SeawalStats {
 #define SEAWAL_WAKE             0   /* the consumer is to run */
 #define SEAWAL_WAKE_CHECKPOINT  1   /* the log has grown: seawal_tap_ask() */
 #define SEAWAL_WAKE_GIVE_WAY    2   /* the application waits for a lock: our own connections are to be closed */
+#define SEAWAL_WAKE_CLOSED      3   /* the last file was closed, with seawal_tap_alone() on */
 
 /* Roles of our own connections, told by the URI parameter seawal_role. */
 #define SEAWAL_APP         0
@@ -111,6 +112,13 @@ int seawal_tap_read(SeawalTap*, void *pBuf, int nByte, int64_t iOfst);
 int seawal_tap_file_size(SeawalTap*, int64_t *pnByte);
 int seawal_tap_place(SeawalTap*, SeawalPlace*);
 void seawal_tap_unpin(SeawalTap*);
+
+/* Says that the file was found empty after the commit with this ticket, the last one; SQLITE_BUSY when it
+** isn't the last any more. Any thread. */
+int seawal_tap_empty(SeawalTap*, uint64_t iTicket);
+
+/* Nobody consumes from now on, or somebody does again. Any thread. */
+void seawal_tap_alone(SeawalTap*, int isAlone);
 
 /* In bridge.go, called on the thread of the connection. zName and zArg belong
 ** to SQLite. seawalGoPragma returns 1 when it knows the pragma, with a string from

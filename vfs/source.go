@@ -185,7 +185,8 @@ func (s *source) BeginRead(ctx context.Context) (shipper.ReadTx, error) {
 	// An empty file has nothing to lock, and a lock could be in the way of the application that is about
 	// to choose its journal mode. The ticket is taken first: what was committed before it would show in the size.
 	ticket, _ := s.tap.last()
-	if fi, err := os.Stat(s.path); errors.Is(err, fs.ErrNotExist) || err == nil && fi.Size() == 0 {
+	fi, err := os.Stat(s.path)
+	if (errors.Is(err, fs.ErrNotExist) || err == nil && fi.Size() == 0) && s.tap.empty(ticket) {
 		return &emptyTx{ticket}, nil
 	}
 	began := time.Now()

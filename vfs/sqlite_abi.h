@@ -13,6 +13,7 @@
 
 typedef long long sqlite3_int64;
 typedef struct sqlite3 sqlite3;
+typedef struct sqlite3_stmt sqlite3_stmt;
 typedef struct sqlite3_file sqlite3_file;
 typedef struct sqlite3_io_methods sqlite3_io_methods;
 typedef struct sqlite3_vfs sqlite3_vfs;
@@ -108,6 +109,10 @@ const char *sqlite3_uri_parameter(const char*, const char*);
 int sqlite3_is_interrupted(sqlite3*);
 sqlite3_stmt *sqlite3_next_stmt(sqlite3*, sqlite3_stmt*);
 int sqlite3_wal_autocheckpoint(sqlite3*, int);
+int sqlite3_stmt_busy(sqlite3_stmt*);
+int sqlite3_file_control(sqlite3*, const char*, int, void*);
+int sqlite3_wal_checkpoint(sqlite3*, const char*);
+void *sqlite3_wal_hook(sqlite3*, int (*)(void*, sqlite3*, const char*, int), void*);
 char *sqlite3_mprintf(const char*, ...);
 int sqlite3_stricmp(const char*, const char*);
 
