@@ -157,6 +157,15 @@ func (t tap) kick()                 { C.seawal_tap_kick(t.c) }
 func (t tap) ask(frames int)        { C.seawal_tap_ask(t.c, C.uint32_t(frames)) }
 func (t tap) unpin()                { C.seawal_tap_unpin(t.c) }
 
+// attaching says whether the log is held back for what was in it at the start.
+func (t tap) attaching(on bool) {
+	v := C.int(0)
+	if on {
+		v = 1
+	}
+	C.seawal_tap_attaching(t.c, v)
+}
+
 // empty says that the file had no page after the commit with this ticket; false when that
 // isn't the last one any more.
 func (t tap) empty(ticket uint64) bool {

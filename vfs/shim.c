@@ -234,6 +234,7 @@ struct SeawalTap {
   int nRange;                /* ranges that are not released */
   int nPin;                  /* states that place() has pinned */
   int isAlone;               /* nobody consumes: nothing is held back, nobody waits */
+  int isAttaching;           /* the consumer has yet to see what the log held before it */
   int isIdle;                /* the consumer wants to be woken */
   int isFull;                /* it was woken for a quarter of the ring */
 
@@ -337,11 +338,11 @@ static void wakeLocked(SeawalTap *pTap){
   signalGo(pTap, SEAWAL_WAKE);
 }
 
-/* Says whether the log is held back: for a pinned state that is being read, or
-** for ranges that nobody has read yet. */
+/* Says whether the log is held back: for a pinned state that is being read, for
+** ranges that nobody has read yet, or for what was in it when the database was opened. */
 static int isHeldBackLocked(const SeawalTap *pTap){
   if( pTap->nPin>0 ) return 1;
-  return pTap->nRange>0 && !pTap->isAlone
+  return (pTap->nRange>0 || pTap->isAttaching) && !pTap->isAlone
       && (pTap->isBlock || (u64)pTap->mxFrame*slotSize(pTap) < pTap->mxWal);
 }
 
@@ -1254,7 +1255,8 @@ static int mainShmLock(sqlite3_file *pFile, int iSlot, int n, int flags){
       pthread_mutex_unlock(&pTap->mutex);
     }else if( iSlot==WAL_CKPT_LOCK && n==1 && p->eRole==SEAWAL_APP ){
       pthread_mutex_lock(&pTap->mutex);
-      isBusy = isHeldBackLocked(pTap) && pTap->mxFrame-pTap->mxCkpt < CKPT_RETRY;
+      isBusy = !pTap->isAttaching && isHeldBackLocked(pTap)
+            && pTap->mxFrame-pTap->mxCkpt < CKPT_RETRY;
       if( !isBusy ) pTap->mxCkpt = pTap->mxFrame;
       pthread_mutex_unlock(&pTap->mutex);
     }
@@ -1555,6 +1557,12 @@ int seawal_tap_place(SeawalTap *pTap, SeawalPlace *pOut){
   if( rc==SQLITE_OK ) pTap->nPin++;
   pthread_mutex_unlock(&pTap->mutex);
   return rc;
+}
+
+void seawal_tap_attaching(SeawalTap *pTap, int isAttaching){
+  pthread_mutex_lock(&pTap->mutex);
+  pTap->isAttaching = isAttaching;
+  pthread_mutex_unlock(&pTap->mutex);
 }
 
 int seawal_tap_empty(SeawalTap *pTap, u64 iTicket){

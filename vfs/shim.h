@@ -113,6 +113,10 @@ int seawal_tap_file_size(SeawalTap*, int64_t *pnByte);
 int seawal_tap_place(SeawalTap*, SeawalPlace*);
 void seawal_tap_unpin(SeawalTap*);
 
+/* Any thread. While attaching, the log is held back (up to mxWal): a process that died left
+** transactions in it which are in no ring. */
+void seawal_tap_attaching(SeawalTap*, int isAttaching);
+
 /* Says that the file was found empty after the commit with this ticket, the last one; SQLITE_BUSY when it
 ** isn't the last any more. Any thread. */
 int seawal_tap_empty(SeawalTap*, uint64_t iTicket);

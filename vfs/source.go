@@ -31,8 +31,9 @@ type source struct {
 	wake chan struct{}
 
 	// Of the shipper's draining goroutine.
-	buf  commitBuffer
-	n, i int // commits in buf, and how many of them were returned
+	buf      commitBuffer
+	n, i     int // commits in buf, and how many of them were returned
+	attached bool
 
 	mu      sync.Mutex // for the reader connection, its file handle and its transaction
 	reader  *sqlite3.SQLiteConn
@@ -49,6 +50,11 @@ const rollbackPatience = 3 * time.Second
 var errGaveWay = errors.New("the read was broken off: the application needed the database to itself")
 
 func (s *source) Next() (shipper.Commit, bool) {
+	if !s.attached {
+		// The shipper takes commits once it has brought the database and the replica together.
+		s.attached = true
+		s.tap.attaching(false)
+	}
 	if s.i == s.n {
 		s.i, s.n = 0, s.tap.next(&s.buf)
 		if s.n == 0 {
