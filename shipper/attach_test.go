@@ -54,8 +54,6 @@ func (w *world) follow() []segment.Tx {
 	return w.verify()
 }
 
-func (w *world) snapshots() uint64 { return w.sh.Status().Snapshots }
-
 // Each row of the table in doc.go that goes well: the transactions and the timeline that it ends with.
 func TestAttach(t *testing.T) {
 	for _, c := range []struct {

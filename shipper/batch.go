@@ -23,8 +23,7 @@ type batch struct {
 	last   uint64 // transaction; 0 before the first is complete
 	ticket uint64 // last one in it
 	place  wal.Place
-	bytes  int64 // as pendingBatch shows it
-	save   bool  // the state of its end lies ready, to be made valid when it is durable
+	save   bool // the state of its end lies ready, to be made valid when it is durable
 	info   segment.Info
 }
 
