@@ -283,15 +283,8 @@ func TestModeExclusiveFromTheStart(t *testing.T) {
 			plain(t, p.path, "PRAGMA journal_mode="+mode)
 			s := p.begin("_busy_timeout=0&_locking_mode=EXCLUSIVE&_journal_mode=" + mode)
 			s.exec(life...)
-			waitStatus(t, s.db, func(st vfs.Stat) bool { return st.LastError != "" })
-			st, err := vfs.Status(s.ctx, s.db)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Log(st.LastError)
-			if !strings.Contains(st.LastError, "EXCLUSIVE") {
-				t.Errorf("Status says %q, which does not name the cause", st.LastError)
-			}
+			// The first thing seen may be that a read gave way. In the end Status names the lock.
+			waitStatus(t, s.db, func(st vfs.Stat) bool { return strings.Contains(st.LastError, "EXCLUSIVE") })
 			s.end()
 		})
 	}
