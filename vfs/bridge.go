@@ -45,11 +45,14 @@ const (
 // errBusy says that the log and what was published disagree for the moment.
 var errBusy = errors.New("the database is being written")
 
+// trusted says whether a SQLite of this version number (3054001 is 3.54.1) has the fix of the WAL-reset bug.
+func trusted(version int) bool { return C.seawal_version_ok(C.int(version)) != 0 }
+
 // registerShim puts the VFS name over the VFS lower ("" for the default one).
 func registerShim(name, lower string) error {
-	if v := int(C.sqlite3_libversion_number()); C.seawal_version_ok(C.int(v)) == 0 {
+	if !trusted(int(C.sqlite3_libversion_number())) {
 		return fmt.Errorf("%w: the program is linked with SQLite %s, which can corrupt a WAL database when its log is restarted; "+
-			"use 3.51.3 or later (go-sqlite3 1.14.45 or later brings it), or the fixed 3.50.7 or 3.44.6", ErrSQLiteVersion, C.GoString(C.sqlite3_libversion()))
+			"use 3.51.3 or later (a newer go-sqlite3 brings it), or the fixed 3.50.7 or 3.44.6", ErrSQLiteVersion, C.GoString(C.sqlite3_libversion()))
 	}
 	cname := C.CString(name)
 	defer C.free(unsafe.Pointer(cname))
