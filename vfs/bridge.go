@@ -156,7 +156,6 @@ func (buf *commitBuffer) commit(i int) shipper.Commit {
 
 func (t tap) release(ticket uint64) { C.seawal_tap_release(t.c, C.uint64_t(ticket)) }
 func (t tap) idle() bool            { return C.seawal_tap_idle(t.c) != 0 }
-func (t tap) kick()                 { C.seawal_tap_kick(t.c) }
 func (t tap) ask(frames int)        { C.seawal_tap_ask(t.c, C.uint32_t(frames)) }
 func (t tap) unpin()                { C.seawal_tap_unpin(t.c) }
 

@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -422,5 +421,3 @@ func TestRingFullLeavesCommitsInTheLogAndHoldsItBack(t *testing.T) {
 		t.Fatal(err)
 	}
 }
-
-var _ = io.EOF

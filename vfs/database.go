@@ -314,7 +314,6 @@ func (d *database) start(ctx context.Context) error {
 	}
 	r := &run{counts: new(store.Counts)}
 	r.source = &source{tap: d.tap, path: d.path, dial: d.dial, wake: d.wake}
-	d.tap.attaching(true)
 	r.shipper, err = shipper.New(shipper.Config{
 		Source: r.source, DBPath: d.path, Interval: d.cfg.Interval, Logger: log,
 		Open: func(_ context.Context, onError func(store.Failure)) (store.Store, error) {
@@ -324,6 +323,7 @@ func (d *database) start(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, raw.Close())
 	}
+	d.tap.attaching(true)
 	d.tap.alone(false)
 	r.shipper.Start()
 	if d.cfg.Checkpoint == CheckpointSeawal {

@@ -14,11 +14,10 @@ const EnvReplica = "SEAWAL_REPLICA"
 
 // target is what a DSN asks for.
 type target struct {
-	cfg    Config // of the driver, with the DSN's own parameters
-	dsn    string // for go-sqlite3, without our parameters
-	path   string // the database file as the DSN names it; "" for none (in memory)
-	query  url.Values
-	fileIs string // "file:" where the DSN is a URI, else ""
+	cfg   Config // of the driver, with the DSN's own parameters
+	dsn   string // for go-sqlite3, without our parameters
+	path  string // the database file as the DSN names it; "" for none (in memory)
+	query url.Values
 }
 
 // replicated says whether the target has a replica.
@@ -40,9 +39,6 @@ func parseDSN(dsn string, cfg Config) (target, error) {
 	}
 	if err := t.takeParams(); err != nil {
 		return t, err
-	}
-	if strings.HasPrefix(base, "file:") {
-		t.fileIs = "file:"
 	}
 	var err error
 	if t.path, err = filePath(base, t.query); err != nil {

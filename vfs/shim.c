@@ -415,7 +415,6 @@ static void enqueueLocked(SeawalTap *pTap, SeawalCommit *p){
   p->nCommit = 1;
   p->iTime = pTap->iTime = now();
   p->iEnd = pTap->iHead;
-  p->isSeen = 0;
   pTap->stats.nCommit++;
   if( p->eKind==SEAWAL_RANGE ) pTap->stats.nRange++;
   if( p->eKind==SEAWAL_GAP ) pTap->stats.nGap++;
@@ -1438,7 +1437,6 @@ int seawal_tap_next(SeawalTap *pTap, SeawalCommit *aOut, int n){
   /* Half of the queue at most is out of reach of merging. */
   for(i=0; i<n && pTap->iQNext<pTap->iQHead && pTap->iQNext-pTap->iQTail<QUEUE_MAX/2; i++){
     SeawalCommit *p = &pTap->aQueue[pTap->iQNext++ % QUEUE_MAX];
-    p->isSeen = 1;
     aOut[i] = *p;
   }
   pthread_mutex_unlock(&pTap->mutex);
@@ -1465,12 +1463,6 @@ int seawal_tap_idle(SeawalTap *pTap){
   isIdle = pTap->isIdle = pTap->iQNext==pTap->iQHead;
   pthread_mutex_unlock(&pTap->mutex);
   return isIdle;
-}
-
-void seawal_tap_kick(SeawalTap *pTap){
-  pthread_mutex_lock(&pTap->mutex);
-  wakeLocked(pTap);
-  pthread_mutex_unlock(&pTap->mutex);
 }
 
 void seawal_tap_ask(SeawalTap *pTap, u32 nFrame){

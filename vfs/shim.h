@@ -23,7 +23,6 @@ struct SeawalCommit {
   uint32_t aSalt[2];         /* generation of the WAL, 0 in rollback journal modes */
   uint32_t iFirst;           /* frames (iFirst, iLast] */
   uint32_t iLast;
-  uint32_t isSeen;           /* private to shim.c: seawal_tap_next() returned it */
   uint64_t iTicket;          /* of the last commit in it */
   uint64_t nCommit;          /* commits in it */
   int64_t iTime;             /* of the last of them, unix nanoseconds */
@@ -100,7 +99,6 @@ int seawal_tap_idle(SeawalTap*);
 void seawal_tap_stats(SeawalTap*, SeawalStats*);
 void seawal_tap_last(SeawalTap*, uint64_t *piTicket, int64_t *piTime);
 void seawal_tap_persist(SeawalTap*, int isPersist);  /* keep the WAL file at the last close */
-void seawal_tap_kick(SeawalTap*);                    /* wake the consumer */
 void seawal_tap_ask(SeawalTap*, uint32_t nFrame);    /* ask once for a checkpoint when nFrame more are in the log; 0: never */
 
 /* The reader connection's file; the caller serialises them with every other
