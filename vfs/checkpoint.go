@@ -7,6 +7,8 @@ import (
 	"log/slog"
 
 	"github.com/mattn/go-sqlite3"
+
+	"seawal/internal/wal"
 )
 
 // checkpointFrames is how many frames the log grows before the next checkpoint
@@ -32,12 +34,14 @@ type checkpointer struct {
 	stop  chan struct{}
 	done  chan struct{} // closed when run has returned
 
-	conn *sqlite3.SQLiteConn // of run
+	// Of run.
+	conn     *sqlite3.SQLiteConn
+	finishAt int64 // size of the log at which the next finish is tried, bytes
 }
 
 func newCheckpointer(t tap, dial func(string) (*sqlite3.SQLiteConn, error), finishBytes int64, log *slog.Logger) *checkpointer {
 	c := &checkpointer{
-		tap: t, dial: dial, finishBytes: finishBytes, log: log,
+		tap: t, dial: dial, finishBytes: finishBytes, finishAt: finishBytes, log: log,
 		asked: make(chan struct{}, 1), leave: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	t.ask(checkpointFrames)
@@ -95,7 +99,16 @@ func (c *checkpointer) checkpoint() error {
 		c.conn = conn
 	}
 	st := c.tap.stats()
-	finish := int64(st.walFrames)*int64(st.pageSize+24) >= c.finishBytes
+	size := int64(st.walFrames) * int64(st.pageSize+wal.FrameHeaderSize)
+	if size < c.finishBytes {
+		c.finishAt = c.finishBytes // the log was started again
+	}
+	finish := size >= c.finishAt
+	if finish {
+		// Readers of an old state keep the log from being started again. Writers aren't held for that with
+		// every pass: the next try comes when there is half as much to gain again.
+		c.finishAt = size + c.finishBytes/2
+	}
 	for range maxPasses {
 		logged, copied, err := c.pass("PASSIVE")
 		if err != nil || !finish || logged <= copied {

@@ -157,6 +157,7 @@ struct SeawalTail {
   int isWriter;              /* holds WAL_WRITE_LOCK */
   int isUnsure;              /* the wal-index was invalid when the lock was taken */
   int iReadLock;             /* read lock held, -1 for none */
+  int mWrote;                /* bit 0: this transaction has had WAL_WRITE_LOCK; bit 1: the one before had */
   int isAutoOff;             /* wal_autocheckpoint was set to 0 */
   int isAutoLent;            /* and is on while the connection is EXCLUSIVE */
   int isHooked;              /* attachedHook() is its wal hook in place of it */
@@ -1219,13 +1220,36 @@ static int lockForUs(sqlite3_file *pFile){
   return rc;
 }
 
+/* A connection that writes again and again begins its next transaction while our checkpointer brings
+** the whole log into the file. Waits for the end of that, and returns 1: what is read has to be decided anew.
+**
+** SQLite starts the log again in a write transaction that began when all of the log was in the file. One that has
+** its read lock, and then waits for WAL_WRITE_LOCK, began too early: it appends, the log isn't all in the
+** file any more, and so on for ever. Under constant writing the log would only grow. */
+static int waitForFinish(SeawalTail *p){
+  SeawalTap *pTap = p->pTap;
+  int isWaited = 0;
+  pthread_mutex_lock(&pTap->mutex);
+  while( pTap->isOurs || pTap->nWant ){
+    struct timespec t = inMilliseconds(20);
+    if( p->db && sqlite3_is_interrupted(p->db) ) break;
+    isWaited = 1;
+    pthread_cond_timedwait(&pTap->cond, &pTap->mutex, &t);
+  }
+  pthread_mutex_unlock(&pTap->mutex);
+  return isWaited;
+}
+
 static int mainWriteLock(sqlite3_file *pFile, int flags){
   SeawalTail *p = TAIL(pFile);
   SeawalTap *pTap = p->pTap;
   int rc;
   if( flags & SQLITE_SHM_LOCK ){
     rc = p->eRole==SEAWAL_APP ? lockForApp(pFile) : lockForUs(pFile);
-    if( rc==SQLITE_OK ) beginWrite(pFile);
+    if( rc==SQLITE_OK ){
+      p->mWrote |= 1;
+      beginWrite(pFile);
+    }
     return rc;
   }
   if( p->isWriter ) endWrite(p);
@@ -1261,10 +1285,17 @@ static int mainShmLock(sqlite3_file *pFile, int iSlot, int n, int flags){
     }
     if( isBusy ) return SQLITE_BUSY;
   }
+  if( (p->mWrote & 2) && iSlot>WAL_READ_LOCK0 && flags==(SQLITE_SHM_LOCK|SQLITE_SHM_SHARED)
+   && p->eRole==SEAWAL_APP && waitForFinish(p) ){
+    return SQLITE_BUSY;   /* SQLite looks at the wal-index again, and asks for the lock that fits */
+  }
   rc = ORIGFILE(pFile)->xShmLock(pFile, iSlot, n, flags);
   if( (flags & SQLITE_SHM_SHARED) && iSlot>=WAL_READ_LOCK0 ){
     if( (flags & SQLITE_SHM_LOCK) && rc==SQLITE_OK ) p->iReadLock = iSlot-WAL_READ_LOCK0;
-    if( flags & SQLITE_SHM_UNLOCK ) p->iReadLock = -1;
+    if( flags & SQLITE_SHM_UNLOCK ){
+      p->iReadLock = -1;
+      p->mWrote = (p->mWrote & 1)<<1;
+    }
   }
   return rc;
 }

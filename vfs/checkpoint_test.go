@@ -1,0 +1,106 @@
+package vfs_test
+
+import (
+	"context"
+	"database/sql"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"seawal/restore"
+	"seawal/vfs"
+)
+
+// walSalt is the salt in the header of a log: another one for each time that it is started again.
+func walSalt(t *testing.T, path string) string {
+	t.Helper()
+	f, err := os.Open(path + "-wal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var b [8]byte
+	if _, err := f.ReadAt(b[:], 16); err != nil {
+		t.Fatal(err)
+	}
+	return string(b[:])
+}
+
+func init() {
+	if err := vfs.Register("seawal-small-log", vfs.Config{CheckpointBytes: 1 << 20}); err != nil {
+		panic(err)
+	}
+}
+
+// A connection that writes without a pause is never seen between two transactions. The log
+// has to be started again all the same, or it would grow until the disk is full.
+func TestLogIsStartedAgainUnderConstantWriting(t *testing.T) {
+	for _, c := range []struct {
+		name             string
+		writers, readers int
+	}{{"one writer", 1, 0}, {"two writers", 2, 0}, {"a writer and two readers", 1, 2}} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newPlace(t)
+			db, err := sql.Open("seawal-small-log", "file:"+p.path+"?_journal_mode=WAL&_synchronous=NORMAL&_busy_timeout=10000&_replica="+p.replica)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			if _, err := db.Exec("CREATE TABLE t(id INTEGER PRIMARY KEY, a BLOB)"); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			done := make(chan struct{}) // the log was started again three times
+			var all sync.WaitGroup
+			busy := func(statement string, look bool) {
+				conn, err := db.Conn(ctx)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer conn.Close()
+				salt, times := walSalt(t, p.path), 0
+				for n := 0; ; n++ {
+					select {
+					case <-done:
+						return
+					default:
+					}
+					rows, err := conn.QueryContext(ctx, statement)
+					if err == nil {
+						for rows.Next() {
+						}
+						err = rows.Close()
+					}
+					if err != nil {
+						t.Errorf("%s: %v; the log was started again %d times", statement, err, times)
+						return
+					}
+					if look && n%50 == 0 {
+						if now := walSalt(t, p.path); now != salt {
+							salt, times = now, times+1
+						}
+						if times == 3 {
+							close(done)
+							return
+						}
+					}
+				}
+			}
+			for i := range c.writers {
+				all.Go(func() { busy("INSERT INTO t(a) VALUES(randomblob(500)) RETURNING id", i == 0) })
+			}
+			for range c.readers {
+				all.Go(func() { busy("SELECT count(*) FROM (SELECT 1 FROM t ORDER BY id DESC LIMIT 20)", false) })
+			}
+			all.Wait()
+			flush(t, db)
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			p.same(p.path, p.restore(restore.Target{}))
+		})
+	}
+}
