@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -17,6 +19,10 @@ const newFileMode = 0o644
 // sidecars are the files that SQLite keeps beside a database. A log or a journal left there
 // by another database would be replayed into the restored one.
 var sidecars = []string{"-wal", "-journal", "-shm"}
+
+// stateFile says how far the database that is replaced was replicated. It must not meet the
+// restored one: what is older than it says looks like a loss, which the next open would make good.
+const stateFile = "-seawal/state.json"
 
 // output is the place where the database will be.
 type output struct {
@@ -139,8 +145,8 @@ func (o *output) publish(tmp string) (err error) {
 		}
 	}()
 	if o.replace {
-		for _, suffix := range sidecars {
-			from, to := o.path+suffix, o.hidden("replaced"+suffix)
+		for _, suffix := range append(slices.Clone(sidecars), stateFile) {
+			from, to := o.path+suffix, o.hidden("replaced"+strings.ReplaceAll(suffix, "/", "-"))
 			if err := os.Rename(from, to); errors.Is(err, fs.ErrNotExist) {
 				continue
 			} else if err != nil {

@@ -356,6 +356,14 @@ func (s *Shipper) carryOut(ctx context.Context, newest replica.Timeline, plan *p
 		return err
 	}
 	s.publish(at, at.Tx+plan.offline)
+	if plan.reason != "" {
+		s.noteResync(plan.reason)
+	}
+	if plan.takeover != "" {
+		s.mu.Lock()
+		s.noticeLocked(fmt.Sprintf("opened timeline %d at %v, nothing was overwritten: %s", at.Timeline, plan.at, plan.takeover))
+		s.mu.Unlock()
+	}
 	if err := s.catchUp(ctx, plan, p); err != nil {
 		if fatal(err) || ctx.Err() != nil {
 			return err
@@ -375,9 +383,6 @@ func (s *Shipper) catchUp(ctx context.Context, plan *plan, p *pinned) error {
 		return s.shipRange(plan.log, t, func() error { return s.closeFull(ctx) })
 	case t.span == 0:
 		return nil
-	}
-	if plan.reason != "" {
-		s.noteResync(plan.reason)
 	}
 	return s.shipDiff(ctx, p, t)
 }

@@ -142,7 +142,7 @@ func TestAttachRefuses(t *testing.T) {
 			w.m.set(nil)
 		}, ErrOtherDatabase, "run restore"},
 		{"replica of another id", func(w *world) { w.store = shipped(w.t.(*testing.T), true).store }, ErrOtherDatabase, "use another URL"},
-		{"lost its newest transactions", func(w *world) { w.m.set(w.want[replica.Pos{Timeline: 1, Tx: 4}]) }, ErrBehind, "run restore"},
+		{"lost its newest transactions", func(w *world) { w.m.set(w.want[replica.Pos{Timeline: 1, Tx: 4}]) }, ErrBehind, "open it again"},
 		{"other page size", func(w *world) {
 			w.m.set(nil)
 			w.m.pageSize = 1024

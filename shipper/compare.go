@@ -2,16 +2,12 @@ package shipper
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"slices"
+	"math"
 
 	"seawal/internal/pagesum"
 	"seawal/internal/replica"
-	"seawal/internal/segment"
 	"seawal/internal/wal"
-	"seawal/store"
 )
 
 // plan is how the database and the replica come together.
@@ -70,7 +66,26 @@ func (s *Shipper) compare(ctx context.Context, o origin, table *pagesum.Table, p
 	}
 	pl.offline = 1
 	pl.reason = "the database went on while nothing was captured, and its log is gone"
+	if s.mayHaveLost(o.pos) && pl.takeover == "" {
+		// What the replica has may be lost here: its history ends, and another one goes on from its pages.
+		pl.takeover = fmt.Sprintf("the machine was started again, and the database is at no point of the replica up to %v: it may have lost some, and was written since", o.pos)
+	}
 	return pl, nil
+}
+
+// mayHaveLost says whether the database may lack what the replica has up to end: the machine stopped since the state was
+// saved, or the state is that of an older disk.
+func (s *Shipper) mayHaveLost(end replica.Pos) bool {
+	st := s.state
+	switch {
+	case st == nil:
+		return false
+	case st.Behind:
+		return true
+	case st.Boot == bootID() && st.Boot != "":
+		return false
+	}
+	return st.Clean == nil || st.Position != end
 }
 
 // compareEarlier looks for a point before the end of the replica that the database
@@ -81,7 +96,11 @@ func (s *Shipper) compareEarlier(ctx context.Context, o origin, local, file *pag
 	if file != nil {
 		totals = append(totals, file.Total())
 	}
-	at, i, err := s.findPoint(ctx, o.pos, totals)
+	left := int64(math.MaxInt64)
+	if s.state != nil {
+		left = searchBytes
+	}
+	at, i, err := findPoint(ctx, s.store, o.pos, totals, left)
 	switch {
 	case err != nil || at.IsZero():
 		return nil, err
@@ -92,7 +111,7 @@ func (s *Shipper) compareEarlier(ctx context.Context, o origin, local, file *pag
 		}
 		return nil, nil
 	case s.state != nil:
-		return nil, &BehindError{Local: at, Replica: o.pos, DBPath: s.cfg.DBPath, State: s.cfg.StateDir}
+		return nil, s.behind(at, o.pos)
 	}
 	return &plan{at: at, table: local, takeover: fmt.Sprintf("the database was brought back to %v", at)}, nil
 }
@@ -158,79 +177,4 @@ func identical(a, b *pagesum.Table) (n uint32) {
 		}
 	}
 	return n
-}
-
-// findPoint returns the newest point in the history of end whose database has one of
-// the checksums totals, and which; zero when there is none.
-func (s *Shipper) findPoint(ctx context.Context, end replica.Pos, totals []pagesum.Sum) (at replica.Pos, which int, err error) {
-	legs, err := replica.Lineage(ctx, s.store, end)
-	if err != nil {
-		return replica.Pos{}, 0, err
-	}
-	left := int64(1<<63 - 1)
-	if s.state != nil {
-		left = searchBytes
-	}
-	for i := len(legs) - 1; i >= 0; i-- {
-		at, which, err := s.findInLeg(ctx, legs[i], totals, &left)
-		if err != nil || !at.IsZero() {
-			return at, which, err
-		}
-	}
-	return replica.Pos{}, 0, nil
-}
-
-func (s *Shipper) findInLeg(ctx context.Context, leg replica.Leg, totals []pagesum.Sum, left *int64) (at replica.Pos, which int, err error) {
-	var logs []store.Object
-	for o, err := range s.store.List(ctx, segment.LogPrefix(leg.Timeline), "") {
-		if err != nil {
-			return at, 0, fmt.Errorf("look for an earlier point: %w", err)
-		}
-		if n, err := segment.ParseName(o.Name); err == nil && n.First <= leg.Last {
-			logs = append(logs, o)
-		}
-	}
-	for i := len(logs) - 1; i >= 0 && *left > 0; i-- {
-		*left -= logs[i].Size
-		tx, which, err := s.findInSegment(ctx, logs[i].Name, leg.Last, totals)
-		if err != nil {
-			return at, 0, fmt.Errorf("look for an earlier point in %s: %w", logs[i].Name, err)
-		}
-		if which >= 0 {
-			return replica.Pos{Timeline: leg.Timeline, Tx: tx}, which, nil
-		}
-	}
-	return at, 0, nil
-}
-
-// findInSegment returns the newest transaction, up to last, after which the
-// database had one of the checksums, and which, or -1; the one before the segment counts.
-func (s *Shipper) findInSegment(ctx context.Context, name string, last uint64, totals []pagesum.Sum) (tx uint64, which int, err error) {
-	in, err := s.store.Read(ctx, name, 0, -1)
-	if err != nil {
-		return 0, -1, err
-	}
-	defer in.Close()
-	d, err := segment.NewDecoder(in)
-	if err != nil {
-		return 0, -1, err
-	}
-	h := d.Header()
-	tx, which = h.First-1, slices.Index(totals, h.Before)
-	var p segment.Page
-	for {
-		t, err := d.NextTx()
-		if err == io.EOF || err == nil && t.Number > last {
-			return tx, which, nil
-		}
-		for err == nil {
-			err = d.NextPage(&p)
-		}
-		if !errors.Is(err, io.EOF) {
-			return 0, -1, err
-		}
-		if i := slices.Index(totals, d.TxEnd()); i >= 0 {
-			tx, which = t.Number, i
-		}
-	}
 }

@@ -26,8 +26,10 @@
 //	at the replica's point          exists            go on
 //	ahead, the log has all          behind            its transactions, one by one
 //	ahead, the log is gone          behind            the difference, as one transaction
-//	at an earlier point             ahead             with a state folder [BehindError]; without one: brought back on
-//	                                                  purpose, a new timeline from that point
+//	at an earlier point             ahead             the machine was started again: [RollForward], before the database
+//	                                                  is opened; else [BehindError], and the next open rolls forward;
+//	                                                  without a state folder: brought back on purpose, a new timeline
+//	at no point, after a reboot     exists            a new timeline, which begins with the difference
 //	another one, or empty           exists            [ErrOtherDatabase]
 //	shipped here before             newer timeline    [ErrFenced]
 //

@@ -69,7 +69,7 @@ type BehindError struct {
 
 func (e *BehindError) Error() string {
 	return fmt.Sprintf("%v: %s is at %v, the replica at %v: its newest transactions were lost here; "+
-		"close it and run restore to get them back, or remove %s to go on from %v on a new timeline",
+		"close it and open it again to get them back from the replica, or remove %s before that to go on from %v on a new timeline",
 		ErrBehind, e.DBPath, e.Local, e.Replica, e.State, e.Local)
 }
 

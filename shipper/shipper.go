@@ -25,6 +25,9 @@ const (
 	DefaultRetryWait  = 5 * time.Second
 )
 
+// StateSuffix makes the name of the state folder from that of the database.
+const StateSuffix = "-seawal"
+
 // Config is what a Shipper needs. Source, Open and DBPath have to be set; the rest
 // has a useful zero value.
 type Config struct {
@@ -48,6 +51,9 @@ type Config struct {
 	RetryWait time.Duration
 
 	Logger *slog.Logger // nil: slog.Default
+
+	// Found is what was found, and mended, before the database was opened: for Status.Notice.
+	Found string
 }
 
 func (c *Config) validate() error {
@@ -58,7 +64,7 @@ func (c *Config) validate() error {
 		return errors.New("shipper: Interval, Tick, BatchBytes and RetryWait can't be negative")
 	}
 	if c.StateDir == "" {
-		c.StateDir = c.DBPath + "-seawal"
+		c.StateDir = c.DBPath + StateSuffix
 	}
 	orDefault(&c.Interval, DefaultInterval)
 	orDefault(&c.Tick, DefaultTick)
@@ -134,7 +140,7 @@ func New(cfg Config) (*Shipper, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Shipper{
+	s := &Shipper{
 		cfg:      cfg,
 		src:      cfg.Source,
 		log:      cfg.Logger.With("db", filepath.Base(cfg.DBPath)),
@@ -144,7 +150,11 @@ func New(cfg Config) (*Shipper, error) {
 		finished: make(chan struct{}),
 		changed:  make(chan struct{}),
 		stat:     statusRecord{mode: ModeAttaching},
-	}, nil
+	}
+	if cfg.Found != "" {
+		s.noticeLocked(cfg.Found)
+	}
+	return s, nil
 }
 
 // Start begins to attach and to ship. It returns at once and may be called once.

@@ -40,9 +40,11 @@ type state struct {
 	Replica  segment.ID  `json:"replica"`
 	Writer   segment.ID  `json:"writer"` // whose segments are ours
 	Position replica.Pos `json:"position"`
-	After    string      `json:"after"`           // checksum of the database at Position, hex
-	Place    wal.Place   `json:"place"`           // of Position in the log
-	Clean    *fileStat   `json:"clean,omitempty"` // of the database file, when it held Position and the log was empty
+	After    string      `json:"after"`            // checksum of the database at Position, hex
+	Place    wal.Place   `json:"place"`            // of Position in the log
+	Clean    *fileStat   `json:"clean,omitempty"`  // of the database file, when it held Position and the log was empty
+	Boot     string      `json:"boot"`             // of the machine, when this was written: only the end of it loses what was committed
+	Behind   bool        `json:"behind,omitempty"` // the database was found at an earlier point than Position
 }
 
 const stateFormat = 1
@@ -104,7 +106,9 @@ func writeFile(path string, write func(*os.File) error) error {
 	return errors.Join(write(f), f.Sync(), f.Close())
 }
 
+// saveState writes the state, as of this boot of the machine.
 func saveState(dir string, st *state) error {
+	st.Boot = bootID()
 	raw, err := json.MarshalIndent(st, "", "  ")
 	if err != nil {
 		return fmt.Errorf("save state: %w", err)

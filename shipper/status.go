@@ -48,6 +48,9 @@ type Status struct {
 	SnapshotBytes uint64 // their size
 	Resyncs       uint64 // times that a difference was shipped in place of single transactions
 	ResyncReason  string // of the last one
+
+	Notice     string    // the last thing out of the ordinary that was found, and what was done about it; "": nothing
+	NoticeTime time.Time // when
 }
 
 // statusRecord is the part of Status that isn't computed. Guarded by Shipper.mu.
@@ -61,6 +64,8 @@ type statusRecord struct {
 	snapBytes uint64
 	resyncs   uint64
 	reason    string
+	notice    string
+	noticed   time.Time
 	waiting   int64 // time of a commit seen before anything could be taken, unix nanoseconds; 0: none
 }
 
@@ -93,7 +98,7 @@ func (s *Shipper) Status() Status {
 		Attached: s.mapped, Mode: r.mode, Fenced: errors.Is(s.failure, ErrFenced), Replica: s.id,
 		Err: r.err, ErrTime: r.errTime,
 		Segments: r.segments, SegmentBytes: r.segBytes, Snapshots: r.snapshots, SnapshotBytes: r.snapBytes,
-		Resyncs: r.resyncs, ResyncReason: r.reason, LagTx: ticket,
+		Resyncs: r.resyncs, ResyncReason: r.reason, LagTx: ticket, Notice: r.notice, NoticeTime: r.noticed,
 	}
 	if s.failure != nil {
 		st.Err = s.failure
@@ -158,6 +163,9 @@ func (s *Shipper) noteResync(reason string) {
 	s.mu.Lock()
 	s.stat.resyncs++
 	s.stat.reason = reason
+	s.noticeLocked("shipped the difference to the replica as one transaction: " + reason)
 	s.mu.Unlock()
 	s.log.Warn("shipping the difference to the replica as one transaction", "reason", reason)
 }
+
+func (s *Shipper) noticeLocked(text string) { s.stat.notice, s.stat.noticed = text, time.Now() }

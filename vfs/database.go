@@ -32,6 +32,7 @@ type database struct {
 	vfsName string
 	tap     tap
 	handle  uint64
+	found   string // what was mended before it was opened, for Stat.Notice
 	wakeR   *os.File
 	wakeW   *os.File
 	wake    chan struct{} // of the source
@@ -122,7 +123,8 @@ func openDatabase(ctx context.Context, t target, vfsName string) (*database, err
 		return nil, fmt.Errorf("%w: %s is the replica of %s; give %s a URL of its own",
 			ErrReplicaInUse, store.Redact(url), d.path, path)
 	}
-	whileBusy(path, url, func() { err = prepareFile(ctx, path, t.cfg) })
+	var found string
+	whileBusy(path, url, func() { found, err = prepareFile(ctx, path, t) })
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +132,7 @@ func openDatabase(ctx context.Context, t target, vfsName string) (*database, err
 	if err != nil {
 		return nil, err
 	}
+	d.found = found
 	databases.byPath[path], databases.byURL[url] = d, d
 	return d, nil
 }
@@ -150,13 +153,19 @@ func (d *database) retain(mode string) {
 	}
 }
 
-// prepareFile looks at a database that does not exist (or is empty) for its replica: it is restored, or
+// prepareFile looks at the file before SQLite does. A database that lost its newest transactions is rolled
+// forward; one that does not exist, or is empty, has its replica looked for.
+func prepareFile(ctx context.Context, path string, t target) (found string, err error) {
+	if fi, err := os.Stat(path); err == nil && fi.Size() > 0 {
+		return rollForward(ctx, path, t), nil
+	}
+	return "", prepareMissing(ctx, path, t.cfg)
+}
+
+// prepareMissing looks for the replica of a database that does not exist (or is empty): it is restored, or
 // opening fails, so that a new database never goes on in the place of a lost one. A
 // store that can't be reached is no reason to fail unless a restore was asked for.
-func prepareFile(ctx context.Context, path string, cfg Config) error {
-	if fi, err := os.Stat(path); err == nil && fi.Size() > 0 {
-		return nil
-	}
+func prepareMissing(ctx context.Context, path string, cfg Config) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	s, err := store.Open(ctx, cfg.Replica)
@@ -315,7 +324,7 @@ func (d *database) start(ctx context.Context) error {
 	r := &run{counts: new(store.Counts)}
 	r.source = &source{tap: d.tap, path: d.path, dial: d.dial, wake: d.wake}
 	r.shipper, err = shipper.New(shipper.Config{
-		Source: r.source, DBPath: d.path, Interval: d.cfg.Interval, Logger: log,
+		Source: r.source, DBPath: d.path, Interval: d.cfg.Interval, Logger: log, Found: d.found,
 		Open: func(_ context.Context, onError func(store.Failure)) (store.Store, error) {
 			return store.Stack(raw, store.StackOptions{Counts: r.counts, Retry: store.RetryPolicy{OnError: onError}}), nil
 		},

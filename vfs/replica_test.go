@@ -35,8 +35,11 @@ func newPlace(t *testing.T) place {
 
 // open opens the database with more parameters for the DSN.
 func (p place) open(params string) *sql.DB {
+	if !strings.Contains(params, "_journal_mode") {
+		params = "_journal_mode=WAL&" + params
+	}
 	p.t.Helper()
-	db, err := sql.Open("seawal", "file:"+p.path+"?_journal_mode=WAL&_busy_timeout=10000&_replica="+p.replica+"&"+params)
+	db, err := sql.Open("seawal", "file:"+p.path+"?_busy_timeout=10000&_replica="+p.replica+"&"+params)
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -31,6 +31,9 @@ type Stat struct {
 	Resyncs       uint64 `json:"resyncs"`                 // times that a difference was shipped in place of single transactions
 	ResyncReason  string `json:"resync_reason,omitempty"` // of the last one
 
+	Notice     string    `json:"notice,omitempty"`     // the last thing out of the ordinary that was found, and what was done about it
+	NoticeTime time.Time `json:"notice_time,omitzero"` // when
+
 	RingBytes    uint64 `json:"ring_bytes"`    // captured frames in memory now
 	RingSize     int64  `json:"ring_size"`     // the most there can be
 	WALFrames    uint32 `json:"wal_frames"`    // frames in the log now
@@ -59,7 +62,7 @@ func (d *database) status() (Stat, error) {
 		Snapshots: s.Snapshots, SnapshotBytes: s.SnapshotBytes, Resyncs: s.Resyncs, ResyncReason: s.ResyncReason,
 		RingBytes: t.ringBytes, RingSize: d.cfg.RingBytes, WALFrames: t.walFrames, PageSize: t.pageSize,
 		LeftInWAL: t.ranges, HeldBack: t.heldBack, ForeignWrite: t.foreign, Connections: t.connections,
-		Requests: r.counts.Usage(),
+		Requests: r.counts.Usage(), Notice: s.Notice, NoticeTime: s.NoticeTime,
 	}
 	if s.Err != nil {
 		st.LastError = s.Err.Error()

@@ -108,6 +108,7 @@ func (s *stats) add(o stats) {
 		{&s.Lost, &o.Lost},
 		{&s.Behind, &o.Behind},
 		{&s.Resumed, &o.Resumed},
+		{&s.Rolled, &o.Rolled},
 	} {
 		*f.to += *f.from
 	}

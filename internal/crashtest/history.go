@@ -37,6 +37,7 @@ type stats struct {
 	Lost        int // transactions that the database lost with its power
 	Behind      int // times that it was refused for that
 	Resumed     int // times that it went on
+	Rolled      int // times that it was rolled forward
 }
 
 // history is one database, its replica, and what is known of the two.
@@ -57,6 +58,7 @@ type history struct {
 	canResume bool  // the log has all that the replica lacks
 	resynced  bool  // the last incarnation shipped a difference
 	isCut     bool  // power was lost, and nobody has said yet what becomes of it
+	isReboot  bool  // the machine was started again since
 	cutT      int64 // last transaction that was left then
 	keptT     int64 // durableT then
 	stale     book  // what the replica had then; nil once it goes on with local

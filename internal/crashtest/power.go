@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"regexp"
 
 	"seawal/internal/wal"
 	"seawal/restore"
@@ -61,17 +63,43 @@ func (h *history) losePower(ctx context.Context) error {
 		h.stale = h.held
 	}
 	h.isCut, h.cutT = true, h.local.last()
+	if h.isReboot = h.r.IntN(4) > 0; h.isReboot {
+		if err := h.reboot(); err != nil {
+			return err
+		}
+	}
 	h.durableT = min(h.durableT, h.local.last())
 	h.keptT = h.durableT
 	return nil
+}
+
+// boot is the line of state.json that names the machine's boot.
+var boot = regexp.MustCompile(`"boot": "[^"]*"`)
+
+// reboot makes the state folder one that was written before the machine was started again. Without it, seawal takes
+// the cut for something that a person did.
+func (h *history) reboot() error {
+	name := filepath.Join(databasePath(h.dir)+"-seawal", "state.json")
+	b, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(name, boot.ReplaceAll(b, []byte(`"boot": "the one before"`)), 0o600)
 }
 
 // afterPowerLoss looks at what became of a database whose log was cut, in the next incarnation.
 func (h *history) afterPowerLoss(ctx context.Context, events []event) error {
 	for _, e := range events {
 		switch {
+		case e.Kind == refused && h.isReboot:
+			return fmt.Errorf("refused with %q, and not rolled forward, after the machine was started again", e.Text)
 		case e.Kind == refused:
 			return h.mend(ctx, e)
+		case e.Kind == seen && e.T > h.cutT:
+			h.stats.Rolled++
 		case e.Kind != confirmed || e.Stat == nil:
 			continue
 		case h.stale != nil && !h.local.has(h.stale.last(), h.stale.head()) && e.Pos.Timeline == h.newest.Timeline && !h.resynced:

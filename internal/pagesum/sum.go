@@ -2,6 +2,7 @@ package pagesum
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/zeebo/xxh3"
 )
@@ -22,6 +23,15 @@ func Of(page uint32, data []byte) Sum {
 
 // String is the sum in 16 hex digits.
 func (s Sum) String() string { return fmt.Sprintf("%016x", uint64(s)) }
+
+// ParseSum reads what String writes.
+func ParseSum(text string) (Sum, error) {
+	n, err := strconv.ParseUint(text, 16, 64)
+	if err != nil || Sum(n).String() != text {
+		return 0, fmt.Errorf("%q is no checksum of 16 hex digits", text)
+	}
+	return Sum(n), nil
+}
 
 // pendingByte is the offset that SQLite locks instead of storing anything there.
 const pendingByte = 1 << 30

@@ -1,0 +1,223 @@
+package shipper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+
+	"seawal/internal/pagesum"
+	"seawal/internal/replica"
+	"seawal/store"
+)
+
+// bootID is readBootID; tests have machines of their own.
+var bootID = readBootID
+
+// MayBeBehind says whether the database may have lost transactions that its replica has, as far as its state folder
+// tells. A process that dies loses nothing of what SQLite has written, only a machine does: so, without a look
+// at the store, the answer is no as long as the machine is up since the state was saved.
+func MayBeBehind(stateDir string) bool {
+	st, _, err := loadState(stateDir)
+	return err == nil && st != nil && (st.Behind || st.Boot == "" || st.Boot != bootID())
+}
+
+// RollForwardConfig is what RollForward needs. All of it has to be set.
+type RollForwardConfig struct {
+	Store    store.Store
+	DBPath   string
+	StateDir string
+	Logger   *slog.Logger
+	Patience time.Duration // for the store to say where the replica ends; six times as much to look for the database's point in it
+
+	// Exclusive locks the database against everybody and brings its log into the file. release ends that.
+	Exclusive func() (release func() error, err error)
+
+	// Recover opens the database with SQLite and closes it: a hot journal is played back.
+	Recover func() error
+
+	// Restore rebuilds a point as a new file, verified.
+	Restore func(ctx context.Context, pos replica.Pos, path string) error
+}
+
+// RolledForward is what RollForward did.
+type RolledForward struct{ From, To replica.Pos }
+
+// RollForward brings a database that nobody has open, and that lost its newest transactions, to where
+// its replica is: the file as it was then, byte for byte. It does so only when the replica was last written from here, and when
+// the database is exactly at an earlier point of it; else it returns nil and leaves everything as it is: what attaches
+// decides. Nothing was changed when it returns an error, or the change is complete but not verified.
+//
+// The pages that differ become a hot rollback journal, which SQLite itself plays back. So a crash at any moment
+// leaves the old state, or a journal that leads to the new one. It needs room on the disk for a copy of the database.
+func RollForward(ctx context.Context, cfg RollForwardConfig) (*RolledForward, error) {
+	st, _, err := loadState(cfg.StateDir)
+	if err != nil || st == nil {
+		return nil, err
+	}
+	look, cancel := context.WithTimeout(ctx, cfg.Patience)
+	o, err := endOfOurs(look, cfg.Store, st)
+	cancel()
+	if err != nil || o.pos.IsZero() {
+		return nil, err
+	}
+	if isHot(cfg.DBPath + "-journal") {
+		if err := cfg.Recover(); err != nil {
+			return nil, err
+		}
+	}
+	// A first look, without a lock: nearly always nothing is missing.
+	look, cancel = context.WithTimeout(ctx, 6*cfg.Patience)
+	at, _, err := lookForLoss(look, cfg, st, o)
+	cancel()
+	if err != nil || at.IsZero() {
+		return nil, err
+	}
+	release, err := cfg.Exclusive()
+	if err != nil {
+		return nil, err
+	}
+	done, err := cfg.prepare(ctx, st, o)
+	if err = errors.Join(err, release()); err != nil || done == nil {
+		return nil, err
+	}
+	if err := cfg.Recover(); err != nil {
+		return nil, fmt.Errorf("bring %s to %v: %w", cfg.DBPath, done.To, err)
+	}
+	p, err := openOffline(cfg.DBPath)
+	if err != nil {
+		return nil, err
+	}
+	table, err := p.sums(ctx)
+	if err = errors.Join(err, p.Close()); err != nil {
+		return nil, err
+	}
+	if table.Total() != o.after {
+		return nil, fmt.Errorf("bring %s to %v: its checksum is %v now, and that of the point is %v; restore it", cfg.DBPath, done.To, table.Total(), o.after)
+	}
+	return done, nil
+}
+
+// endOfOurs is where the replica ends, if it was last written from here; zero if not.
+func endOfOurs(ctx context.Context, s store.Store, st *state) (origin, error) {
+	rep, err := replica.ReadReplica(ctx, s)
+	if errors.Is(err, store.ErrNotExist) {
+		return origin{}, nil
+	}
+	if err != nil || rep.ID != st.Replica {
+		return origin{}, err
+	}
+	all, err := replica.Timelines(ctx, s)
+	if err != nil || len(all) == 0 {
+		return origin{}, err
+	}
+	newest := all[len(all)-1]
+	var from replica.Pos
+	if newest.Timeline == st.Position.Timeline {
+		from = st.Position
+	} else if newest.Writer != st.Writer {
+		return origin{}, nil
+	}
+	_, info, err := replica.Newest(ctx, s, newest.Timeline, from)
+	switch {
+	case errors.Is(err, store.ErrNotExist) && !from.IsZero():
+		after, err := pagesum.ParseSum(st.After)
+		if err != nil {
+			return origin{}, nil
+		}
+		return origin{from, after, st.Place, st.Writer}, nil
+	case errors.Is(err, store.ErrNotExist):
+		return origin{}, nil
+	case err != nil || info.Writer != st.Writer:
+		return origin{}, err
+	}
+	return origin{replica.Pos{Timeline: newest.Timeline, Tx: info.Last}, info.After, info.Place, info.Writer}, nil
+}
+
+// lookForLoss returns the earlier point of the replica that the database is at, with its page checksums; zero
+// when it is at none.
+func lookForLoss(ctx context.Context, cfg RollForwardConfig, st *state, o origin) (at replica.Pos, table *pagesum.Table, err error) {
+	if now := statFile(cfg.DBPath); st.Clean != nil && st.Position == o.pos && now != nil && *now == *st.Clean {
+		return at, nil, nil
+	}
+	p, err := openOffline(cfg.DBPath)
+	if err != nil {
+		return at, nil, fmt.Errorf("read %s: %w", cfg.DBPath, err)
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	if p.PageCount() == 0 {
+		return at, nil, nil
+	}
+	if end := p.Place(); p.log != nil && end.SameGeneration(o.place) && o.place.Frame <= end.Frame {
+		if place, err := p.header.PlaceAt(p.log, o.place.Frame); err == nil && place == o.place {
+			return at, nil, nil // the log has it all
+		}
+	}
+	if table, err = p.sums(ctx); err != nil || table.Total() == o.after {
+		return at, nil, err
+	}
+	at, _, err = findPoint(ctx, cfg.Store, o.pos, []pagesum.Sum{table.Total()}, math.MaxInt64)
+	return at, table, err
+}
+
+// prepare writes the journal. The database is locked.
+func (cfg RollForwardConfig) prepare(ctx context.Context, st *state, o origin) (*RolledForward, error) {
+	if fi, err := os.Stat(cfg.DBPath + "-wal"); err == nil && fi.Size() > 0 {
+		return nil, fmt.Errorf("bring %s to %v: its log could not be emptied", cfg.DBPath, o.pos)
+	}
+	st.Clean = nil // the look has written, perhaps
+	at, local, err := lookForLoss(ctx, cfg, st, o)
+	if err != nil || at.IsZero() {
+		return nil, err
+	}
+	end, err := replica.TableAt(ctx, cfg.Store, o.pos, local, at)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Logger.Warn("the database lost its newest transactions; getting them back from the replica", "database", cfg.DBPath, "from", at, "to", o.pos)
+	path := filepath.Join(cfg.StateDir, "rollforward.db")
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	defer os.Remove(path) // and again before the next one
+	if err := cfg.Restore(ctx, o.pos, path); err != nil {
+		return nil, err
+	}
+	copied, err := openOffline(path)
+	if err != nil {
+		return nil, err
+	}
+	defer copied.Close() // read only
+	var pages []uint32
+	for page := uint32(1); page <= end.Len(); page++ {
+		if end.Get(page) != local.Get(page) {
+			pages = append(pages, page)
+		}
+	}
+	err = writeJournal(cfg.DBPath+"-journal", copied.PageSize(), copied.PageCount(), pages, func(page uint32, p []byte) error {
+		if err := copied.image(page, p); err != nil {
+			return err
+		}
+		if pagesum.Of(page, p) != end.Get(page) {
+			return fmt.Errorf("page %d of the restored copy is not that of %v", page, o.pos)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, errors.Join(err, os.Remove(cfg.DBPath+"-journal"))
+	}
+	return &RolledForward{From: at, To: o.pos}, nil
+}
+
+// behind is the error for a database at an earlier point than its replica. The next open rolls it forward.
+func (s *Shipper) behind(at, end replica.Pos) error {
+	s.state.Behind = true
+	if err := saveState(s.cfg.StateDir, s.state); err != nil {
+		s.log.Warn("saving the state", "err", err)
+	}
+	return &BehindError{Local: at, Replica: end, DBPath: s.cfg.DBPath, State: s.cfg.StateDir}
+}
