@@ -9,11 +9,22 @@ C_SOURCES   := vfs/shim.c internal/vfstest/trace.c bench/internal/slowvfs/slow.c
 # What carries no cgo, and must stay so.
 PURE        := ./shipper/... ./restore/... ./store/... ./internal/segment/... ./internal/pagesum/... ./internal/wal/... ./internal/replica/...
 
+# Servers that the tests of stores run against. They stay out of go.mod.
+TESTSERVERS := $(CURDIR)/.testservers
+VERSITYGW   := github.com/versity/versitygw/cmd/versitygw@v1.8.0
+
+.PHONY: testservers
+testservers: $(TESTSERVERS)/versitygw
+
+$(TESTSERVERS)/versitygw:
+	GOBIN=$(TESTSERVERS) $(GO) install $(VERSITYGW)
+
 .PHONY: help build demo test check bench fuzz sanitize clean
 
 help:
 	@echo "make demo      write, kill, restore, compare: the main job on a local folder"
-	@echo "make test      all tests under the race detector"
+	@echo "make test      all tests under the race detector, with the servers that they need"
+	@echo "make testservers  installs those into .testservers"
 	@echo "make check     format, vet, staticcheck, C warnings, builds without cgo"
 	@echo "make bench     what replication costs the writer, beside plain SQLite"
 	@echo "make fuzz      each fuzz target for FUZZTIME (60s)"
@@ -26,8 +37,8 @@ build:
 demo:
 	@$(GO) run ./cmd/demo $(DEMOFLAGS)
 
-test:
-	$(GO) test -race -timeout 20m $(TESTFLAGS) ./...
+test: testservers
+	SEAWAL_TEST_BIN=$(TESTSERVERS) SEAWAL_REQUIRE=all $(GO) test -race -timeout 20m $(TESTFLAGS) ./...
 
 check: check-format check-c
 	$(GO) vet ./...
@@ -61,4 +72,4 @@ sanitize:
 		$(GO) test -asan -timeout 10m -run 'Capture|Ring|Hold' ./vfs
 
 clean:
-	rm -rf bin
+	rm -rf bin .testservers

@@ -27,6 +27,7 @@ import (
 	"golang.org/x/term"
 
 	"seawal/store"
+	_ "seawal/store/s3"
 )
 
 // gcPercent keeps the process near the memory that package restore promises:

@@ -1,0 +1,15 @@
+// Package s3 keeps objects in a bucket of Amazon S3, or of a service that speaks its
+// protocol: Cloudflare R2, Backblaze B2, DigitalOcean Spaces, Scaleway, Linode, Wasabi, MinIO, Tigris, versitygw.
+//
+// Importing it registers s3://bucket/prefix. Credentials, region and endpoint come from where the AWS tools
+// look for them (environment, shared files, roles); parameters of the URL say what is no secret:
+//
+//	region=eu-central-1          instead of AWS_REGION
+//	endpoint=https://host        instead of AWS_ENDPOINT_URL_S3
+//	profile=name                 instead of AWS_PROFILE
+//	path_style=true|false        host/bucket instead of bucket.host; on by default with an endpoint
+//
+// An object is created with If-None-Match: *, which the service has to support: of two
+// that write one name, one wins. Uploads carry Content-MD5, so a body that was damaged on its way is refused. Objects over
+// PartSize go up in parts and appear with the last request.
+package s3

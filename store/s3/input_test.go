@@ -1,0 +1,161 @@
+package s3_test
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"seawal/store"
+)
+
+func put(t *testing.T, s store.Store, name string) error {
+	t.Helper()
+	return s.Create(t.Context(), name, store.BytesBody([]byte("content")))
+}
+
+// What a person has to mend is said at once, with the way out, and never with a credential.
+func TestBadInput(t *testing.T) {
+	endpoint, _ := server(t)
+	for _, c := range []struct {
+		name, url string
+		env       map[string]string
+		want      string
+	}{
+		{"no such bucket", "s3://nothere/x", nil, "bucket nothere does not exist"},
+		{"unknown key", "s3://bucket/x", map[string]string{"AWS_ACCESS_KEY_ID": "someone"}, "does not accept the credentials"},
+		{"wrong secret", "s3://bucket/x", map[string]string{"AWS_SECRET_ACCESS_KEY": "hunter2"}, "does not accept the credentials"},
+		{"no credentials", "s3://bucket/x", map[string]string{"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "no credentials were found"},
+		{"no region", "s3://bucket/x", map[string]string{"AWS_REGION": "", "AWS_ENDPOINT_URL_S3": ""}, "set AWS_REGION"},
+		{"no bucket", "s3:///x", nil, "s3://bucket/prefix"},
+		{"user in the URL", "s3://id:hunter2@bucket/x", nil, "don't belong into the URL"},
+		{"secret in the URL", "s3://bucket/x?aws_secret_access_key=hunter2", nil, "credentials belong into the environment"},
+		{"endpoint without scheme", "s3://bucket/x?endpoint=example.com", nil, "endpoint=https://host"},
+		{"path style", "s3://bucket/x?path_style=maybe", nil, "write true or false"},
+		{"profile", "s3://bucket/x?profile=nobody", nil, "nobody"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for k, v := range c.env {
+				t.Setenv(k, v)
+			}
+			s, err := store.Open(t.Context(), c.url)
+			if err == nil {
+				defer s.Close()
+				err = put(t, s, "a")
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("%v; want %q", err, c.want)
+			}
+			if !store.IsPermanent(err) {
+				t.Errorf("it would be tried again: %v", err)
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("shows a secret: %v", err)
+			}
+		})
+	}
+	t.Run("endpoint in the URL", func(t *testing.T) {
+		t.Setenv("AWS_ENDPOINT_URL_S3", "")
+		s, err := store.Open(t.Context(), "s3://bucket/in-url?region=us-east-1&endpoint="+url.QueryEscape(endpoint))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if err := put(t, s, "a"); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// proxied puts a proxy before the service that answers as it likes. It returns the store behind it.
+func proxied(t *testing.T, answer func(w http.ResponseWriter, r *http.Request, apply func(http.ResponseWriter))) store.Store {
+	endpoint, _ := server(t)
+	to, err := url.Parse(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The Host is signed, and stays.
+	rp := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to); r.Out.Host = r.In.Host }}
+	p := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer(w, r, func(w http.ResponseWriter) { rp.ServeHTTP(w, r) })
+	}))
+	t.Cleanup(p.Close)
+	t.Setenv("AWS_ENDPOINT_URL_S3", p.URL)
+	s, err := store.Open(t.Context(), "s3://bucket/proxied")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// The write is applied and the answer is lost: the next attempt is told that the name is taken.
+func TestLostAcknowledgement(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		lose func(http.ResponseWriter)
+	}{
+		{"503", func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) }},
+		{"cut", func(http.ResponseWriter) { panic(http.ErrAbortHandler) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var lost atomic.Bool
+			s := proxied(t, func(w http.ResponseWriter, r *http.Request, apply func(http.ResponseWriter)) {
+				if r.Method != http.MethodPut || lost.Swap(true) {
+					apply(w)
+					return
+				}
+				apply(httptest.NewRecorder())
+				c.lose(w)
+			})
+			err := put(t, s, "a")
+			if err == nil || errors.Is(err, store.ErrExist) || store.IsPermanent(err) {
+				t.Fatalf("first attempt: %v; want an unknown outcome", err)
+			}
+			if err := put(t, s, "a"); !errors.Is(err, store.ErrExist) {
+				t.Fatalf("second attempt: %v; want ErrExist", err)
+			}
+			if o, err := s.Stat(t.Context(), "a"); err != nil || o.Size != 7 {
+				t.Fatalf("%+v, %v", o, err)
+			}
+		})
+	}
+}
+
+// Each request is made once: repeating is store.Retry's, and every upload carries a checksum and the condition.
+func TestRequests(t *testing.T) {
+	var puts atomic.Int64
+	s := proxied(t, func(w http.ResponseWriter, r *http.Request, _ func(http.ResponseWriter)) {
+		puts.Add(1)
+		if r.Header.Get("Content-MD5") == "" || r.Header.Get("If-None-Match") != "*" {
+			t.Errorf("headers of an upload: %v", r.Header)
+		}
+		w.WriteHeader(http.StatusTooManyRequests)
+	})
+	if err := put(t, s, "a"); err == nil || store.IsPermanent(err) {
+		t.Errorf("429: %v; want an error that is worth another attempt", err)
+	}
+	if n := puts.Load(); n != 1 {
+		t.Errorf("%d requests for one attempt", n)
+	}
+}
+
+// A body that was damaged on its way is refused by the service.
+func TestDamagedBody(t *testing.T) {
+	s := proxied(t, func(w http.ResponseWriter, r *http.Request, apply func(http.ResponseWriter)) {
+		if r.Method == http.MethodPut {
+			r.Header.Set("Content-MD5", "AAAAAAAAAAAAAAAAAAAAAA==")
+		}
+		apply(w)
+	})
+	if err := put(t, s, "a"); err == nil {
+		t.Error("stored")
+	}
+	if _, err := s.Stat(t.Context(), "a"); !errors.Is(err, store.ErrNotExist) {
+		t.Errorf("stat: %v", err)
+	}
+}

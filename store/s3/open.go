@@ -1,0 +1,119 @@
+package s3
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"seawal/store"
+)
+
+// settings are the parameters of a URL.
+type settings struct {
+	region, endpoint, profile string
+	pathStyle                 *bool
+}
+
+func parseSettings(q url.Values) (s settings, err error) {
+	for k, v := range q {
+		switch k {
+		case "region":
+			s.region = v[0]
+		case "endpoint":
+			s.endpoint = v[0]
+			if u, err := url.Parse(v[0]); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+				return s, fmt.Errorf("parameter endpoint is %q; write endpoint=https://host", v[0])
+			}
+		case "profile":
+			s.profile = v[0]
+		case "path_style":
+			on, err := strconv.ParseBool(v[0])
+			if err != nil {
+				return s, fmt.Errorf("parameter path_style is %q; write true or false", v[0])
+			}
+			s.pathStyle = &on
+		default:
+			return s, fmt.Errorf("unknown parameter %q; there are region, endpoint, profile and path_style, and credentials belong into the environment or ~/.aws/credentials", k)
+		}
+	}
+	return s, nil
+}
+
+// open is the store.Opener. It asks nothing of the service.
+func open(ctx context.Context, u *url.URL) (store.Store, error) {
+	if u.User != nil {
+		return nil, store.Permanent(fmt.Errorf("credentials don't belong into the URL; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a profile or role"))
+	}
+	if u.Host == "" {
+		return nil, store.Permanent(fmt.Errorf("it names no bucket; write s3://bucket/prefix"))
+	}
+	set, err := parseSettings(u.Query())
+	if err != nil {
+		return nil, store.Permanent(err)
+	}
+	options := []func(*config.LoadOptions) error{
+		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(setTransport)),
+		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),                // store.Retry has the policy
+		config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired), // others than Amazon refuse the newer ones
+		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
+	}
+	if set.region != "" {
+		options = append(options, config.WithRegion(set.region))
+	}
+	if set.profile != "" {
+		options = append(options, config.WithSharedConfigProfile(set.profile))
+	}
+	if set.endpoint != "" {
+		options = append(options, config.WithBaseEndpoint(set.endpoint))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return nil, store.Permanent(fmt.Errorf("load the AWS configuration: %w", err))
+	}
+	b := &bucket{http: newHTTPClient(cfg), name: u.Host}
+	if root := strings.Trim(u.Path, "/"); root != "" {
+		b.root = root + "/"
+	}
+	b.client = s3.NewFromConfig(cfg, func(o *s3.Options) {
+		o.HTTPClient = b.http
+		own := o.BaseEndpoint != nil
+		o.UsePathStyle = own
+		if set.pathStyle != nil {
+			o.UsePathStyle = *set.pathStyle
+		}
+		if o.Region == "" && own {
+			o.Region = "us-east-1" // what services take that have no regions
+		}
+		cfg.Region = o.Region
+	})
+	if cfg.Region == "" {
+		return nil, store.Permanent(fmt.Errorf("no region is known; set AWS_REGION, or write s3://%s%s?region=…", u.Host, u.Path))
+	}
+	return b, nil
+}
+
+// setTransport has timeouts for every wait but the one for a body, which is bounded where it is read or written.
+func setTransport(t *http.Transport) {
+	t.MaxIdleConnsPerHost = 16
+	t.IdleConnTimeout = 60 * time.Second
+	t.ResponseHeaderTimeout = requestTimeout
+}
+
+// newHTTPClient is the client of the configuration, which knows AWS_CA_BUNDLE, as one that can be closed. A redirect is
+// an answer: it says that the region is wrong.
+func newHTTPClient(cfg aws.Config) *http.Client {
+	c := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	if b, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
+		c.Transport = b.GetTransport()
+	}
+	return c
+}

@@ -1,0 +1,211 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"seawal/store"
+)
+
+func init() { store.Register("s3", open) }
+
+// requestTimeout bounds a request that carries little, and the wait for a peer that has gone silent.
+const requestTimeout = 45 * time.Second
+
+// bucket is the store on the objects of a bucket whose keys begin with root.
+type bucket struct {
+	client *s3.Client
+	http   *http.Client
+	name   string
+	root   string // "" or with a slash at its end
+}
+
+var _ store.Store = (*bucket)(nil)
+
+func (b *bucket) key(name string) *string { return aws.String(b.root + name) }
+
+// begin is what every call does first.
+func begin(ctx context.Context, err error) error {
+	if err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// Read implements store.Store.
+func (b *bucket) Read(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
+	r, err := b.read(ctx, name, off, n)
+	if err != nil {
+		return nil, b.wrap(ctx, store.OpRead, name, err)
+	}
+	return r, nil
+}
+
+func (b *bucket) read(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
+	if err := begin(ctx, errors.Join(store.ValidateName(name), store.ValidateRange(off, n))); err != nil {
+		return nil, err
+	}
+	in := &s3.GetObjectInput{Bucket: &b.name, Key: b.key(name)}
+	switch {
+	case n == 0:
+		return b.atEnd(ctx, name, off, n)
+	case n > 0:
+		in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", off, off+n-1))
+	case off > 0:
+		in.Range = aws.String(fmt.Sprintf("bytes=%d-", off))
+	}
+	quiet, stop := newWatchdog(ctx)
+	out, err := b.client.GetObject(quiet, in)
+	if err != nil {
+		stop()
+		if status(err) == http.StatusRequestedRangeNotSatisfiable {
+			return b.atEnd(ctx, name, off, n)
+		}
+		return nil, err
+	}
+	if n < 0 {
+		if out.ContentLength == nil {
+			stop()
+			return nil, errors.Join(errors.New("the service does not say how long the object is"), out.Body.Close())
+		}
+		n = *out.ContentLength
+	}
+	return store.RangeReader(&reader{b: b, ctx: ctx, name: name, body: out.Body, dog: quiet, stop: stop}, n), nil
+}
+
+// atEnd answers reads that begin at the end of the object or behind it, or that want nothing.
+func (b *bucket) atEnd(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
+	o, err := b.stat(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	left := max(n, 0)
+	if off > o.Size {
+		left = max(left, 1) // behind the end even nothing is too much
+	}
+	if off < o.Size {
+		left = 0
+	}
+	return store.RangeReader(io.NopCloser(strings.NewReader("")), left), nil
+}
+
+// reader is the body of an answer.
+type reader struct {
+	b    *bucket
+	ctx  context.Context
+	name string
+	body io.ReadCloser
+	dog  *watchdog
+	stop func()
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	n, err := r.body.Read(p)
+	r.dog.kick()
+	if err != nil && err != io.EOF {
+		err = r.b.wrap(r.ctx, store.OpRead, r.name, err)
+	}
+	return n, err
+}
+
+func (r *reader) Close() error {
+	r.stop()
+	return r.body.Close()
+}
+
+// Stat implements store.Store.
+func (b *bucket) Stat(ctx context.Context, name string) (store.Object, error) {
+	if err := begin(ctx, store.ValidateName(name)); err != nil {
+		return store.Object{}, b.wrap(ctx, store.OpStat, name, err)
+	}
+	o, err := b.stat(ctx, name)
+	if err != nil {
+		return store.Object{}, b.wrap(ctx, store.OpStat, name, err)
+	}
+	return o, nil
+}
+
+func (b *bucket) stat(ctx context.Context, name string) (store.Object, error) {
+	short, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	out, err := b.client.HeadObject(short, &s3.HeadObjectInput{Bucket: &b.name, Key: b.key(name)})
+	if err != nil {
+		return store.Object{}, err
+	}
+	return store.Object{Name: name, Size: aws.ToInt64(out.ContentLength)}, nil
+}
+
+// List implements store.Store.
+func (b *bucket) List(ctx context.Context, prefix, after string) iter.Seq2[store.Object, error] {
+	return func(yield func(store.Object, error) bool) {
+		if err := begin(ctx, errors.Join(store.ValidatePrefix(prefix), store.ValidatePrefix(after))); err != nil {
+			yield(store.Object{}, b.wrap(ctx, store.OpList, prefix, err))
+			return
+		}
+		in := &s3.ListObjectsV2Input{Bucket: &b.name, Prefix: b.key(prefix)}
+		if after != "" {
+			in.StartAfter = b.key(after)
+		}
+		for {
+			out, err := b.page(ctx, in)
+			if err != nil {
+				yield(store.Object{}, b.wrap(ctx, store.OpList, prefix, err))
+				return
+			}
+			for _, o := range out.Contents {
+				name, ok := strings.CutPrefix(aws.ToString(o.Key), b.root)
+				if !ok || name <= after || !strings.HasPrefix(name, prefix) || store.ValidateName(name) != nil {
+					continue // a service that ignores StartAfter, or a key that is none of ours
+				}
+				if !yield(store.Object{Name: name, Size: aws.ToInt64(o.Size)}, nil) {
+					return
+				}
+			}
+			if !aws.ToBool(out.IsTruncated) {
+				return
+			}
+			in.ContinuationToken = out.NextContinuationToken
+		}
+	}
+}
+
+func (b *bucket) page(ctx context.Context, in *s3.ListObjectsV2Input) (*s3.ListObjectsV2Output, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	short, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	return b.client.ListObjectsV2(short, in)
+}
+
+// Delete implements store.Store. Where versions are kept, the object is hidden by a delete marker.
+func (b *bucket) Delete(ctx context.Context, name string) error {
+	if err := begin(ctx, store.ValidateName(name)); err != nil {
+		return b.wrap(ctx, store.OpDelete, name, err)
+	}
+	short, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	_, err := b.client.DeleteObject(short, &s3.DeleteObjectInput{Bucket: &b.name, Key: b.key(name)})
+	if err == nil {
+		return nil
+	}
+	if err = b.wrap(ctx, store.OpDelete, name, err); errors.Is(err, store.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Close implements store.Store.
+func (b *bucket) Close() error {
+	b.http.CloseIdleConnections()
+	return nil
+}

@@ -1,0 +1,48 @@
+package s3_test
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"seawal/internal/testserver"
+	"seawal/store"
+	_ "seawal/store/s3"
+	"seawal/store/storetest"
+)
+
+// server starts the service, with the environment that leads to it, and makes a bucket.
+func server(t *testing.T) (endpoint string, client *s3.Client) {
+	endpoint = testserver.S3(t)
+	for k, v := range map[string]string{
+		"AWS_ACCESS_KEY_ID": testserver.S3AccessKey, "AWS_SECRET_ACCESS_KEY": testserver.S3SecretKey, "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "",
+		"AWS_ENDPOINT_URL_S3": endpoint, "AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
+		"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+	} {
+		t.Setenv(k, v)
+	}
+	client = s3.New(s3.Options{
+		BaseEndpoint: &endpoint, Region: "us-east-1", UsePathStyle: true,
+		Credentials: credentials.NewStaticCredentialsProvider(testserver.S3AccessKey, testserver.S3SecretKey, ""),
+	})
+	if _, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("bucket")}); err != nil {
+		t.Fatal(err)
+	}
+	return endpoint, client
+}
+
+func TestStore(t *testing.T) {
+	server(t)
+	var n atomic.Int64
+	storetest.Run(t, func(t *testing.T) store.Store {
+		s, err := store.Open(t.Context(), fmt.Sprintf("s3://bucket/some/prefix-%d/", n.Add(1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
+}
