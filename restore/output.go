@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"seawal/internal/killpoint"
 )
 
 // newFileMode is what SQLite creates databases with; the umask takes its part.
@@ -153,12 +155,14 @@ func (o *output) publish(tmp string) (err error) {
 				return fmt.Errorf("move %s aside: %w", from, err)
 			}
 			aside = append(aside, [2]string{from, to})
+			killpoint.Hit("restore/moved-aside")
 		}
 		if len(aside) > 0 {
 			if err := syncFolder(filepath.Dir(o.path)); err != nil {
 				return err
 			}
 		}
+		killpoint.Hit("restore/aside-synced")
 		if err := os.Rename(tmp, o.path); err != nil {
 			return fmt.Errorf("put restored file in place: %w", err)
 		}
@@ -166,11 +170,13 @@ func (o *output) publish(tmp string) (err error) {
 		return err
 	}
 	// From here on the new file is there, and nothing is put back.
+	killpoint.Hit("restore/in-place")
 	moved := aside
 	aside = nil
 	if err := syncFolder(filepath.Dir(o.path)); err != nil {
 		return err
 	}
+	killpoint.Hit("restore/in-place-synced")
 	for _, m := range moved {
 		if err := os.Remove(m[1]); err != nil {
 			return fmt.Errorf("remove what belonged to the replaced database: %w", err)
@@ -185,6 +191,7 @@ func linkNew(tmp, path string) error {
 	err := os.Link(tmp, path)
 	switch {
 	case err == nil:
+		killpoint.Hit("restore/linked")
 		if err := os.Remove(tmp); err != nil {
 			return fmt.Errorf("remove temporary name: %w", err)
 		}

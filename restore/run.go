@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"seawal/internal/killpoint"
 	"seawal/store"
 )
 
@@ -141,6 +142,7 @@ func follow(ctx context.Context, p *planner, plan *Plan, o Options, out *output)
 			err = errors.Join(err, fmt.Errorf("remove temporary file: %w", rerr))
 		}
 	}()
+	killpoint.Hit("restore/created")
 	b := newBuilder(p.store, p.hist.replica, file, o.Check, newProgress(plan.Bytes(), o.Progress))
 	if err := b.build(ctx, plan.Steps); err != nil {
 		return Result{}, b.tx, err
@@ -155,6 +157,7 @@ func follow(ctx context.Context, p *planner, plan *Plan, o Options, out *output)
 	if err := ctx.Err(); err != nil {
 		return Result{}, 0, err
 	}
+	killpoint.Hit("restore/built")
 	if err := out.publish(file.Name()); err != nil {
 		return Result{}, 0, err
 	}

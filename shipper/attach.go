@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"seawal/internal/killpoint"
 	"seawal/internal/pagesum"
 	"seawal/internal/replica"
 	"seawal/internal/segment"
@@ -123,12 +124,14 @@ func (s *Shipper) createReplica(ctx context.Context) (replica.Replica, error) {
 	if err := saveState(s.cfg.StateDir, s.state); err != nil {
 		return replica.Replica{}, err
 	}
+	killpoint.Hit("shipper/replica-state-saved")
 	switch err := replica.CreateReplica(ctx, s.store, s.fresh); {
 	case errors.Is(err, store.ErrExist):
 		return replica.Replica{}, fmt.Errorf("%w: another writer created it just now: %w", ErrOtherDatabase, err)
 	case err != nil:
 		return replica.Replica{}, err
 	}
+	killpoint.Hit("shipper/replica-created")
 	return s.fresh, nil
 }
 
@@ -315,6 +318,7 @@ func (s *Shipper) startRoot(ctx context.Context, newest replica.Timeline, p *pin
 		}
 	}
 	s.publish(replica.Pos{Timeline: newest.Timeline}, 1)
+	killpoint.Hit("shipper/snapshot-before")
 	number := s.base + p.Ticket()
 	if err := s.shipSnapshot(ctx, p, number); err != nil {
 		return err
@@ -329,7 +333,9 @@ func (s *Shipper) openTimeline(ctx context.Context, t replica.Timeline) (replica
 	if s.isMapped() && s.timeline != t.Timeline {
 		return t, fmt.Errorf("%w: timeline %d was opened while this writer attached", ErrFenced, t.Timeline-1)
 	}
+	killpoint.Hit("shipper/timeline-before")
 	err := replica.CreateTimeline(ctx, s.store, t)
+	killpoint.Hit("shipper/timeline-created")
 	if errors.Is(err, store.ErrExist) {
 		return t, fmt.Errorf("%w: timeline %d was opened just now: %w", ErrFenced, t.Timeline, err)
 	}
@@ -349,12 +355,14 @@ func (s *Shipper) carryOut(ctx context.Context, newest replica.Timeline, plan *p
 		at.Timeline = t.Timeline
 		s.log.Warn("opened a new timeline", "timeline", t.Timeline, "parent", plan.at, "reason", t.Reason)
 	}
+	killpoint.Hit("shipper/attach-decided")
 	s.setTable(plan.table)
 	s.place = plan.place
 	s.state = &state{Format: stateFormat, Replica: s.id, Writer: s.writer, Position: at, After: plan.table.Total().String(), Place: plan.place}
 	if err := saveState(s.cfg.StateDir, s.state); err != nil {
 		return err
 	}
+	killpoint.Hit("shipper/attach-state-saved")
 	s.publish(at, at.Tx+plan.offline)
 	if plan.reason != "" {
 		s.noteResync(plan.reason)
@@ -389,6 +397,7 @@ func (s *Shipper) catchUp(ctx context.Context, plan *plan, p *pinned) error {
 
 // caughtUp says that all of p is encoded.
 func (s *Shipper) caughtUp(p *pinned) {
+	killpoint.Hit("shipper/caught-up")
 	s.encoded = p.Ticket()
 	s.src.Release(s.encoded)
 	s.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 
+	"seawal/internal/killpoint"
 	"seawal/internal/segment"
 	"seawal/internal/wal"
 	"seawal/store"
@@ -195,6 +196,7 @@ func (s *Shipper) closeBatch(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("close segment: %w", err)
 	}
+	killpoint.Hit("shipper/segment-encoded")
 	b.info = info
 	s.saved++
 	if s.saved >= saveEvery {
@@ -209,6 +211,7 @@ func (s *Shipper) closeBatch(ctx context.Context) error {
 	s.batch = nil
 	select {
 	case s.uploads <- b:
+		killpoint.Hit("shipper/segment-handed-over")
 		return nil
 	case <-ctx.Done():
 		s.freeBatch(b)

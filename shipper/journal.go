@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"seawal/internal/killpoint"
 )
 
 // A rollback journal as SQLite writes it: a header that fills a sector, then a record for each page.
@@ -52,12 +54,14 @@ func writeJournal(path string, pageSize int, pageCount uint32, pages []uint32, i
 		if err := f.Sync(); err != nil {
 			return err
 		}
+		killpoint.Hit("shipper/rollforward-pages-synced")
 		h := make([]byte, 28)
 		copy(h, journalMagic)
 		for i, v := range []uint32{uint32(len(pages)), 0, pageCount, journalSector, uint32(pageSize)} {
 			binary.BigEndian.PutUint32(h[8+4*i:], v)
 		}
 		_, err := f.WriteAt(h, 0)
+		killpoint.Hit("shipper/rollforward-header-written")
 		return err
 	}
 	if err := writeFile(path, write); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"seawal/internal/killpoint"
 	"seawal/internal/replica"
 )
 
@@ -160,8 +161,10 @@ func (s *Shipper) commit(ctx context.Context, c *Commit) error {
 	if err != nil {
 		return err
 	}
+	killpoint.Hit("shipper/commit-encoded")
 	s.encoded = max(s.encoded, c.Ticket)
 	s.src.Release(s.encoded)
+	killpoint.Hit("shipper/commit-released")
 	return nil
 }
 
@@ -191,6 +194,7 @@ func (s *Shipper) otherPageSize(ctx context.Context, size int) error {
 // rangeCommit reads commits back from the log: one by one when the log shows as
 // many as were counted, else as one transaction.
 func (s *Shipper) rangeCommit(ctx context.Context, c *Commit, t transaction) error {
+	killpoint.Hit("shipper/range-before")
 	r, err := openRange(s.src, c.From, c.To.Frame)
 	if errors.Is(err, errMoved) {
 		return s.gap(ctx, err.Error())
@@ -236,6 +240,7 @@ func (s *Shipper) gap(ctx context.Context, reason string) error {
 	if err := s.shipDiff(ctx, p, t); err != nil {
 		return err
 	}
+	killpoint.Hit("shipper/gap-encoded")
 	s.encoded = p.Ticket()
 	return nil
 }
@@ -306,6 +311,7 @@ func (s *Shipper) resyncOnce(ctx context.Context, cause error) error {
 	if err := s.shipDiff(ctx, p, t); err != nil {
 		return err
 	}
+	killpoint.Hit("shipper/resync-encoded")
 	s.encoded = p.Ticket()
 	s.src.Release(s.encoded)
 	return nil

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"seawal/internal/killpoint"
 	"seawal/internal/pagesum"
 	"seawal/internal/replica"
 	"seawal/store"
@@ -81,10 +82,12 @@ func RollForward(ctx context.Context, cfg RollForwardConfig) (*RolledForward, er
 	if err != nil {
 		return nil, err
 	}
+	killpoint.Hit("shipper/rollforward-locked")
 	done, err := cfg.prepare(ctx, st, o)
 	if err = errors.Join(err, release()); err != nil || done == nil {
 		return nil, err
 	}
+	killpoint.Hit("shipper/rollforward-unlocked")
 	if err := cfg.Recover(); err != nil {
 		return nil, fmt.Errorf("bring %s to %v: %w", cfg.DBPath, done.To, err)
 	}
@@ -92,6 +95,7 @@ func RollForward(ctx context.Context, cfg RollForwardConfig) (*RolledForward, er
 	if err != nil {
 		return nil, err
 	}
+	killpoint.Hit("shipper/rollforward-recovered")
 	table, err := p.sums(ctx)
 	if err = errors.Join(err, p.Close()); err != nil {
 		return nil, err
@@ -187,6 +191,7 @@ func (cfg RollForwardConfig) prepare(ctx context.Context, st *state, o origin) (
 	if err := cfg.Restore(ctx, o.pos, path); err != nil {
 		return nil, err
 	}
+	killpoint.Hit("shipper/rollforward-restored")
 	copied, err := openOffline(path)
 	if err != nil {
 		return nil, err
@@ -210,6 +215,7 @@ func (cfg RollForwardConfig) prepare(ctx context.Context, st *state, o origin) (
 	if err != nil {
 		return nil, errors.Join(err, os.Remove(cfg.DBPath+"-journal"))
 	}
+	killpoint.Hit("shipper/rollforward-prepared")
 	return &RolledForward{From: at, To: o.pos}, nil
 }
 

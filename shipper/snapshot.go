@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"seawal/internal/killpoint"
 	"seawal/internal/pagesum"
 	"seawal/internal/segment"
 	"seawal/store"
@@ -38,6 +39,7 @@ func (s *Shipper) shipSnapshot(ctx context.Context, p *pinned, number uint64) er
 		}
 		return fmt.Errorf("ship snapshot: %w", err)
 	}
+	killpoint.Hit("shipper/snapshot-stored")
 	s.setTable(last.table)
 	s.mu.Lock()
 	s.durable = number
@@ -102,6 +104,9 @@ func (b *snapshotBody) next() error {
 		return err
 	}
 	b.page++
+	if killpoint.Enabled && b.page == (b.tx.PageCount+1)/2 {
+		killpoint.Hit("shipper/snapshot-halfway")
+	}
 	if b.page == pagesum.LockPage(b.p.PageSize()) {
 		return nil
 	}

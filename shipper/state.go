@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"seawal/internal/killpoint"
 	"seawal/internal/pagesum"
 	"seawal/internal/replica"
 	"seawal/internal/segment"
@@ -121,9 +122,11 @@ func saveState(dir string, st *state) error {
 	if err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
+	killpoint.Hit("shipper/state-written")
 	if err := os.Rename(path+newSuffix, path); err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
+	killpoint.Hit("shipper/state-renamed")
 	return syncDir(dir)
 }
 
@@ -171,9 +174,11 @@ func (s *Shipper) commitState(b *batch) {
 
 func (s *Shipper) installState(st *state) error {
 	path := filepath.Join(s.cfg.StateDir, pagesFile)
+	killpoint.Hit("shipper/pages-written")
 	if err := os.Rename(path+newSuffix, path); err != nil {
 		return fmt.Errorf("save page checksums: %w", err)
 	}
+	killpoint.Hit("shipper/pages-renamed")
 	return saveState(s.cfg.StateDir, st)
 }
 
@@ -223,11 +228,13 @@ func (s *Shipper) saveClean(ctx context.Context) {
 		Format: stateFormat, Replica: s.id, Writer: s.writer,
 		Position: s.Durable(), After: s.table.Total().String(), Place: s.place,
 	}
+	killpoint.Hit("shipper/all-shipped")
 	if src, ok := s.src.(Settler); ok {
 		if err := src.Settle(); err != nil {
 			s.log.Warn("emptying the log at the end", "err", err)
 		}
 	}
+	killpoint.Hit("shipper/log-settled")
 	p, err := s.src.BeginRead(ctx)
 	if err == nil {
 		if p.Place().Frame == 0 && p.Ticket() == s.encoded {

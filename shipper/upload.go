@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"seawal/internal/killpoint"
 	"seawal/internal/replica"
 	"seawal/internal/segment"
 	"seawal/store"
@@ -55,6 +56,7 @@ func (s *Shipper) upload(ctx context.Context) {
 func (s *Shipper) landed(b *batch, err error) {
 	if err == nil && b.save {
 		s.commitState(b)
+		killpoint.Hit("shipper/state-committed")
 	}
 	if err == nil {
 		s.noteSuccess()
@@ -72,6 +74,7 @@ func (s *Shipper) landed(b *batch, err error) {
 	s.stat.segments++
 	s.stat.segBytes += uint64(b.info.Size)
 	s.broadcastLocked()
+	killpoint.Hit("shipper/durable-moved")
 }
 
 // uploadBatch creates the object of a batch. It returns when that is done, when
@@ -79,9 +82,12 @@ func (s *Shipper) landed(b *batch, err error) {
 func (s *Shipper) uploadBatch(ctx context.Context, b *batch) error {
 	name := segment.LogName(s.timeline, b.first, b.last)
 	for {
+		killpoint.Hit("shipper/segment-before")
 		err := s.store.Create(ctx, name, b.out.body)
+		killpoint.Hit("shipper/segment-stored")
 		if errors.Is(err, store.ErrExist) {
 			err = s.ours(ctx, name, b.info)
+			killpoint.Hit("shipper/segment-read-back")
 		}
 		if err == nil || errors.Is(err, ErrFenced) || ctx.Err() != nil {
 			return err

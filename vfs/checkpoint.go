@@ -8,6 +8,7 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 
+	"seawal/internal/killpoint"
 	"seawal/internal/wal"
 )
 
@@ -109,8 +110,10 @@ func (c *checkpointer) checkpoint() error {
 		// every pass: the next try comes when there is half as much to gain again.
 		c.finishAt = size + c.finishBytes/2
 	}
+	killpoint.Hit("vfs/checkpoint-before")
 	for range maxPasses {
 		logged, copied, err := c.pass("PASSIVE")
+		killpoint.Hit("vfs/checkpoint-pass")
 		if err != nil || !finish || logged <= copied {
 			return err
 		}
@@ -118,7 +121,9 @@ func (c *checkpointer) checkpoint() error {
 			break
 		}
 	}
+	killpoint.Hit("vfs/checkpoint-finish")
 	_, _, err := c.pass("FULL")
+	killpoint.Hit("vfs/checkpoint-finished")
 	return err
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 
+	"seawal/internal/killpoint"
 	"seawal/internal/replica"
 	"seawal/restore"
 	"seawal/shipper"
@@ -332,6 +333,7 @@ func (d *database) start(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, raw.Close())
 	}
+	killpoint.Hit("vfs/open-before-attach")
 	d.tap.attaching(true)
 	d.tap.alone(false)
 	r.shipper.Start()
@@ -399,13 +401,17 @@ func (d *database) stop(r *run) error {
 	ctx, cancel := context.WithTimeout(context.Background(), d.cfg.CloseTimeout)
 	defer cancel()
 	shipErr := r.shipper.Close(ctx)
+	killpoint.Hit("vfs/close-shipped")
 	// What did not reach the replica stays in the log: the next open resumes there.
 	d.tap.persist(shipErr != nil)
 	d.tap.alone(true)
+	killpoint.Hit("vfs/close-alone")
 	err = errors.Join(shipErr, r.source.close())
+	killpoint.Hit("vfs/close-reader-closed")
 	if r.ckpt != nil {
 		err = errors.Join(err, r.ckpt.close())
 	}
+	killpoint.Hit("vfs/close-done")
 	return err
 }
 

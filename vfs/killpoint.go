@@ -1,0 +1,6 @@
+//go:build seawal_killpoints
+
+package vfs
+
+// #cgo CFLAGS: -DSEAWAL_KILLPOINTS
+import "C"
