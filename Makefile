@@ -5,7 +5,7 @@ GO          ?= go
 CC          ?= cc
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.1
 TESTFLAGS   ?=
-C_SOURCES   := vfs/shim.c internal/vfstest/trace.c bench/internal/slowvfs/slow.c
+C_SOURCES   := vfs/shim.c vfs/capture.c vfs/consumer.c internal/vfstest/trace.c bench/internal/slowvfs/slow.c
 # What carries no cgo, and must stay so.
 PURE        := ./shipper/... ./restore/... ./store/... ./internal/segment/... ./internal/pagesum/... ./internal/wal/... ./internal/replica/...
 
@@ -52,7 +52,7 @@ check-format:
 check-c:
 	@for f in $(C_SOURCES); do \
 		echo "$(CC) -Wall -Wextra -Werror $$f"; \
-		$(CC) -std=gnu11 -Wall -Wextra -Werror -O2 -fsyntax-only -I$$(dirname $$f) $$f || exit 1; \
+		$(CC) -std=gnu11 -Wall -Wextra -Werror -O2 -fsyntax-only -Iinternal/sqliteabi $$f || exit 1; \
 	done
 
 bench:

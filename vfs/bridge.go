@@ -4,7 +4,7 @@ package vfs
 // pointer is ever kept in C: the shim knows a database by a handle.
 
 /*
-#cgo CFLAGS: -std=gnu11 -Wall -Wextra
+#cgo CFLAGS: -std=gnu11 -Wall -Wextra -I${SRCDIR}/../internal/sqliteabi
 #cgo linux LDFLAGS: -Wl,--unresolved-symbols=ignore-in-object-files -lpthread
 #cgo darwin LDFLAGS: -Wl,-undefined,dynamic_lookup
 
@@ -23,6 +23,7 @@ import (
 
 	_ "github.com/mattn/go-sqlite3" // the one SQLite of the program: the shim's symbols resolve against it
 
+	_ "seawal/internal/sqliteabi" // its header
 	"seawal/internal/wal"
 	"seawal/shipper"
 )

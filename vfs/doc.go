@@ -11,7 +11,8 @@
 //
 // # This package's leg of the journey
 //
-// A commit is captured on SQLite's own thread by shim.c, whose header comment is the manual of capture. It
+// A commit is captured on SQLite's own thread by shim.c (the files), capture.c (what becomes a commit) and
+// consumer.c (what Go takes out); the header comment of shim.c is the manual of capture. It
 // leaves this package as a shipper.Commit, through source.go. What else is here:
 //
 //	driver.go, dsn.go, config.go   what the user says

@@ -1,6 +1,6 @@
 /*
-** The border between C and Go: what bridge.go calls in shim.c, and the few
-** functions of bridge.go that shim.c calls. Each comment names the thread and the owner.
+** The border between C and Go: what bridge.go calls in consumer.c and shim.c, and the few
+** functions of bridge.go that those call. Each comment names the thread and the owner.
 */
 #ifndef SEAWAL_SHIM_H
 #define SEAWAL_SHIM_H
@@ -28,7 +28,7 @@ struct SeawalCommit {
   int64_t iTime;             /* of the last of them, unix nanoseconds */
   const uint8_t *aPiece[2];  /* SEAWAL_FRAMES: into the ring, valid until released */
   uint64_t anPiece[2];       /* bytes */
-  uint64_t iEnd;             /* private to shim.c: ring position behind it */
+  uint64_t iEnd;             /* private to the C side: ring position behind it */
 };
 
 /* What the log holds, for BeginRead. */

@@ -1,6 +1,6 @@
 package vfstest
 
-// #cgo CFLAGS: -std=gnu99 -Wall -Wextra -Werror
+// #cgo CFLAGS: -std=gnu99 -Wall -Wextra -Werror -I${SRCDIR}/../sqliteabi
 // #cgo linux LDFLAGS: -Wl,--unresolved-symbols=ignore-in-object-files
 // #cgo darwin LDFLAGS: -Wl,-undefined,dynamic_lookup
 // #include <stdlib.h>
@@ -14,6 +14,8 @@ import (
 	"unsafe"
 
 	_ "github.com/mattn/go-sqlite3" // the SQLite that trace.c calls
+
+	_ "seawal/internal/sqliteabi" // its header
 )
 
 // ErrOpenFiles is returned by Close while SQLite has a file open through the VFS.

@@ -287,7 +287,7 @@ func TestRegisterErrors(t *testing.T) {
 	mustClose(t, again)
 }
 
-// The declarations of sqlite_abi.h hold for the header of the SQLite in the binary.
+// The declarations of internal/sqliteabi hold for the header of the SQLite in the binary.
 func TestABI(t *testing.T) {
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/mattn/go-sqlite3").Output()
 	if err != nil {
@@ -303,7 +303,7 @@ func TestABI(t *testing.T) {
 	}
 	src := filepath.Join(t.TempDir(), "abi.c")
 	text := fmt.Sprintf("#include %q\n#include %q\n", filepath.Join(strings.TrimSpace(string(dir)), "sqlite3-binding.h"),
-		filepath.Join(here, "sqlite_abi_check.h"))
+		filepath.Join(here, "..", "sqliteabi", "sqlite_abi_check.h"))
 	if err := os.WriteFile(src, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

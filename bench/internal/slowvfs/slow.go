@@ -2,7 +2,7 @@
 // whose syncs, and reads that no cache would answer, take as long as one says. slow.c has the model.
 package slowvfs
 
-// #cgo CFLAGS: -std=gnu11 -Wall -Wextra -Werror
+// #cgo CFLAGS: -std=gnu11 -Wall -Wextra -Werror -I${SRCDIR}/../../../internal/sqliteabi
 // #cgo linux LDFLAGS: -Wl,--unresolved-symbols=ignore-in-object-files
 // #cgo darwin LDFLAGS: -Wl,-undefined,dynamic_lookup
 // #include <stdlib.h>
@@ -16,6 +16,8 @@ import (
 	"unsafe"
 
 	_ "github.com/mattn/go-sqlite3" // the SQLite that slow.c calls
+
+	_ "seawal/internal/sqliteabi" // its header
 )
 
 // Options say how slow.

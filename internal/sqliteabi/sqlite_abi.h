@@ -1,17 +1,23 @@
 /*
-** The part of SQLite's C interface that the tracing VFS uses, declared here
-** so that no copy of sqlite3.h has to be kept in step with the SQLite that a
-** program links.  Names and values are SQLite's own and have been stable since
-** version 3.7.17.  sqlite_abi_check.h holds what is relied on as assertions; a
-** test compiles that file against the header of the SQLite in the binary too.
+** The part of SQLite's C interface that our VFSes use.
+**
+** The program links one SQLite, the one inside go-sqlite3, and its header is
+** not on our include path. SQLite promises that these declarations never
+** change (sqlite.org/capi3ref.html). sqlite_abi_check.h holds what is relied on
+** as assertions; a test compiles that file against the header of the SQLite in
+** the binary too.
 */
-#ifndef SEAWAL_VFSTEST_SQLITE_ABI_H
-#define SEAWAL_VFSTEST_SQLITE_ABI_H
+#ifndef SEAWAL_SQLITE_ABI_H
+#define SEAWAL_SQLITE_ABI_H
+
+#include <stddef.h>
 
 typedef long long int sqlite3_int64;
 typedef unsigned long long int sqlite3_uint64;
 typedef struct sqlite3_file sqlite3_file;
 typedef struct sqlite3_io_methods sqlite3_io_methods;
+typedef struct sqlite3 sqlite3;
+typedef struct sqlite3_stmt sqlite3_stmt;
 typedef struct sqlite3_mutex sqlite3_mutex;
 typedef struct sqlite3_vfs sqlite3_vfs;
 typedef void (*sqlite3_syscall_ptr)(void);
@@ -22,6 +28,7 @@ typedef void (*sqlite3_syscall_ptr)(void);
 #define SQLITE_BUSY                  5
 #define SQLITE_NOMEM                 7
 #define SQLITE_IOERR                10
+#define SQLITE_IOERR_SHORT_READ     (SQLITE_IOERR | (2<<8))
 #define SQLITE_NOTFOUND             12
 #define SQLITE_MISUSE               21
 
@@ -35,15 +42,22 @@ typedef void (*sqlite3_syscall_ptr)(void);
 #define SQLITE_OPEN_SUPER_JOURNAL    0x00004000
 #define SQLITE_OPEN_WAL              0x00080000
 
-/* Flags of xShmLock, kinds of mutex, the file controls with an int argument
-** whose answer is recorded */
+/* Locks of xLock, flags of xShmLock, kinds of mutex */
+#define SQLITE_LOCK_NONE             0
+#define SQLITE_LOCK_SHARED           1
+#define SQLITE_LOCK_EXCLUSIVE        4
 #define SQLITE_SHM_UNLOCK            1
 #define SQLITE_SHM_LOCK              2
 #define SQLITE_SHM_SHARED            4
 #define SQLITE_SHM_EXCLUSIVE         8
 #define SQLITE_MUTEX_FAST            0
-#define SQLITE_FCNTL_PERSIST_WAL    10
-#define SQLITE_FCNTL_POWERSAFE_OVERWRITE 13
+
+/* File controls */
+#define SQLITE_FCNTL_PERSIST_WAL          10
+#define SQLITE_FCNTL_POWERSAFE_OVERWRITE  13
+#define SQLITE_FCNTL_PRAGMA               14
+#define SQLITE_FCNTL_COMMIT_PHASETWO      22
+#define SQLITE_FCNTL_PDB                  30
 
 struct sqlite3_file {
   const sqlite3_io_methods *pMethods;  /* Methods for an open file, 0 if not */
@@ -114,9 +128,20 @@ sqlite3_vfs *sqlite3_vfs_find(const char *zVfsName);
 int sqlite3_vfs_register(sqlite3_vfs*, int makeDflt);
 int sqlite3_vfs_unregister(sqlite3_vfs*);
 sqlite3_file *sqlite3_database_file_object(const char*);
+const char *sqlite3_uri_parameter(const char *zFilename, const char *zParam);
+int sqlite3_is_interrupted(sqlite3*);
+sqlite3_stmt *sqlite3_next_stmt(sqlite3*, sqlite3_stmt*);
+int sqlite3_stmt_busy(sqlite3_stmt*);
+int sqlite3_file_control(sqlite3*, const char *zDbName, int op, void*);
+int sqlite3_wal_autocheckpoint(sqlite3*, int nFrame);
+int sqlite3_wal_checkpoint(sqlite3*, const char *zDb);
+void *sqlite3_wal_hook(sqlite3*, int (*)(void*, sqlite3*, const char*, int), void*);
+char *sqlite3_mprintf(const char*, ...);
+int sqlite3_stricmp(const char*, const char*);
 const char *sqlite3_sourceid(void);
+const char *sqlite3_libversion(void);
 int sqlite3_libversion_number(void);
 
 #include "sqlite_abi_check.h"
 
-#endif /* SEAWAL_VFSTEST_SQLITE_ABI_H */
+#endif /* SEAWAL_SQLITE_ABI_H */

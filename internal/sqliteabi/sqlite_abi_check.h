@@ -7,8 +7,8 @@
 ** padded to the size of a pointer, and of sqlite3_vfs the first three ints
 ** take two pointers on 64-bit and three on 32-bit machines.
 */
-#ifndef SEAWAL_VFSTEST_SQLITE_ABI_CHECK_H
-#define SEAWAL_VFSTEST_SQLITE_ABI_CHECK_H
+#ifndef SEAWAL_SQLITE_ABI_CHECK_H
+#define SEAWAL_SQLITE_ABI_CHECK_H
 
 #include <stddef.h>
 
@@ -71,6 +71,7 @@ ABI_VALUE(SQLITE_ERROR, 1);
 ABI_VALUE(SQLITE_BUSY, 5);
 ABI_VALUE(SQLITE_NOMEM, 7);
 ABI_VALUE(SQLITE_IOERR, 10);
+ABI_VALUE(SQLITE_IOERR_SHORT_READ, 522);
 ABI_VALUE(SQLITE_NOTFOUND, 12);
 ABI_VALUE(SQLITE_MISUSE, 21);
 ABI_VALUE(SQLITE_OPEN_MAIN_DB, 0x100);
@@ -81,6 +82,9 @@ ABI_VALUE(SQLITE_OPEN_TEMP_JOURNAL, 0x1000);
 ABI_VALUE(SQLITE_OPEN_SUBJOURNAL, 0x2000);
 ABI_VALUE(SQLITE_OPEN_SUPER_JOURNAL, 0x4000);
 ABI_VALUE(SQLITE_OPEN_WAL, 0x80000);
+ABI_VALUE(SQLITE_LOCK_NONE, 0);
+ABI_VALUE(SQLITE_LOCK_SHARED, 1);
+ABI_VALUE(SQLITE_LOCK_EXCLUSIVE, 4);
 ABI_VALUE(SQLITE_SHM_UNLOCK, 1);
 ABI_VALUE(SQLITE_SHM_LOCK, 2);
 ABI_VALUE(SQLITE_SHM_SHARED, 4);
@@ -88,5 +92,36 @@ ABI_VALUE(SQLITE_SHM_EXCLUSIVE, 8);
 ABI_VALUE(SQLITE_MUTEX_FAST, 0);
 ABI_VALUE(SQLITE_FCNTL_PERSIST_WAL, 10);
 ABI_VALUE(SQLITE_FCNTL_POWERSAFE_OVERWRITE, 13);
+ABI_VALUE(SQLITE_FCNTL_PRAGMA, 14);
+ABI_VALUE(SQLITE_FCNTL_COMMIT_PHASETWO, 22);
+ABI_VALUE(SQLITE_FCNTL_PDB, 30);
 
-#endif /* SEAWAL_VFSTEST_SQLITE_ABI_CHECK_H */
+/* The functions that are called through their declarations here. */
+#define ABI_FUNC(X,T)     _Static_assert(__builtin_types_compatible_p(__typeof__(X), T), #X)
+
+ABI_FUNC(sqlite3_vfs_find, sqlite3_vfs*(const char*));
+ABI_FUNC(sqlite3_vfs_register, int(sqlite3_vfs*, int));
+ABI_FUNC(sqlite3_vfs_unregister, int(sqlite3_vfs*));
+ABI_FUNC(sqlite3_database_file_object, struct sqlite3_file*(const char*));
+ABI_FUNC(sqlite3_uri_parameter, const char*(const char*, const char*));
+ABI_FUNC(sqlite3_is_interrupted, int(sqlite3*));
+ABI_FUNC(sqlite3_next_stmt, sqlite3_stmt*(sqlite3*, sqlite3_stmt*));
+ABI_FUNC(sqlite3_stmt_busy, int(sqlite3_stmt*));
+ABI_FUNC(sqlite3_file_control, int(sqlite3*, const char*, int, void*));
+ABI_FUNC(sqlite3_wal_autocheckpoint, int(sqlite3*, int));
+ABI_FUNC(sqlite3_wal_checkpoint, int(sqlite3*, const char*));
+ABI_FUNC(sqlite3_wal_hook, void*(sqlite3*, int(*)(void*, sqlite3*, const char*, int), void*));
+ABI_FUNC(sqlite3_mprintf, char*(const char*, ...));
+ABI_FUNC(sqlite3_stricmp, int(const char*, const char*));
+ABI_FUNC(sqlite3_malloc64, void*(sqlite3_uint64));
+ABI_FUNC(sqlite3_realloc64, void*(void*, sqlite3_uint64));
+ABI_FUNC(sqlite3_free, void(void*));
+ABI_FUNC(sqlite3_mutex_alloc, sqlite3_mutex*(int));
+ABI_FUNC(sqlite3_mutex_free, void(sqlite3_mutex*));
+ABI_FUNC(sqlite3_mutex_enter, void(sqlite3_mutex*));
+ABI_FUNC(sqlite3_mutex_leave, void(sqlite3_mutex*));
+ABI_FUNC(sqlite3_sourceid, const char*(void));
+ABI_FUNC(sqlite3_libversion, const char*(void));
+ABI_FUNC(sqlite3_libversion_number, int(void));
+
+#endif /* SEAWAL_SQLITE_ABI_CHECK_H */

@@ -1,0 +1,566 @@
+/*
+** What a connection writes becomes commits in the ring and the queue of its tap.
+**
+** Every function here runs on SQLite's own thread, called by the file methods of shim.c, whose head is the
+** manual. ...Locked: the caller holds SeawalTap.mutex.
+*/
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tap.h"
+
+/******************************* Helpers *************************************/
+
+static i64 now(void){
+  struct timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
+  return (i64)t.tv_sec*1000000000 + t.tv_nsec;
+}
+
+/* Reads the header. Returns 0 while it is invalid: nobody has recovered it yet,
+** or one is being written. */
+int seawalReadIndexHdr(const volatile u8 *aShm, IndexHdr *pHdr){
+  u64 aCopy[SHM_HDRSIZE*2/8];
+  const u8 *a = (const u8*)aCopy;
+  unsigned short sz;
+  size_t i;
+  if( aShm==0 ) return 0;
+  for(i=0; i<SHM_HDRSIZE*2/8; i++) aCopy[i] = ((const volatile u64*)aShm)[i];
+  if( a[SHM_ISINIT]==0 || memcmp(a, &a[SHM_HDRSIZE], SHM_HDRSIZE)!=0 ) return 0;
+  memcpy(&sz, &a[SHM_SZPAGE], 2);
+  pHdr->szPage = (sz & 0xfe00) + ((u32)(sz & 1)<<16);
+  memcpy(&pHdr->mxFrame, &a[SHM_MXFRAME], 4);
+  memcpy(&pHdr->nPage, &a[SHM_NPAGE], 4);
+  pHdr->aSalt[0] = get4(&a[SHM_SALT]);
+  pHdr->aSalt[1] = get4(&a[SHM_SALT+4]);
+  return 1;
+}
+
+/* The change counter in the header of the database file, which every commit in a rollback
+** journal mode moves; 0 of an empty file. Returns 0 when it can't be read. */
+int seawalReadCounter(sqlite3_file *pFile, u32 *piCounter){
+  u8 a[4];
+  int rc = ORIGFILE(pFile)->xRead(pFile, a, sizeof(a), DB_COUNTER);
+  if( rc!=SQLITE_OK && rc!=SQLITE_IOERR_SHORT_READ ) return 0;
+  *piCounter = get4(a);
+  return 1;
+}
+
+/* Tells Go that there is something to do. The descriptor does not block; a full pipe
+** means that it has been told already. */
+void seawalSignalGo(SeawalTap *pTap, char c){
+  ssize_t n;
+  do{ n = write(pTap->fdWake, &c, 1); }while( n<0 && errno==EINTR );
+}
+
+/* Wakes the consumer. */
+static void wakeLocked(SeawalTap *pTap){
+  pTap->isIdle = 0;
+  seawalSignalGo(pTap, SEAWAL_WAKE);
+}
+
+/************************** The ring and the queue ***************************/
+
+/* Gives back what the open transaction has copied. */
+void seawalDropTxnLocked(SeawalTap *pTap){
+  pTap->iHead = pTap->iTxn;
+  pTap->nTxn = 0;
+  pTap->mxTxn = pTap->mxFrame;
+  pTap->iTxnCommit = 0;
+  pTap->isTxnRange = 0;
+}
+
+/* The open transaction is not copied any further: it is to be read back. */
+static void stopCopyLocked(SeawalTap *pTap){
+  pTap->iHead = pTap->iTxn;
+  pTap->nTxn = 0;
+  pTap->isTxnRange = 1;
+}
+
+/* Room for one frame in the ring; 0 when there is none. A frame never
+** straddles the end of the ring: the rest there is skipped. */
+static u8 *ringSlotLocked(SeawalTap *pTap, u32 szSlot){
+  u64 iHead = pTap->iHead;
+  u64 iOff = iHead % pTap->szRing;
+  if( iOff+szSlot > pTap->szRing ) iHead += pTap->szRing - iOff;
+  if( iHead+szSlot-pTap->iTail > pTap->szRing ) return 0;
+  if( iHead+szSlot-pTap->iTxn > pTap->szRing/4 ) return 0;
+  pTap->iHead = iHead+szSlot;
+  return &pTap->aRing[iHead % pTap->szRing];
+}
+
+/* Where the copied bytes of the open transaction lie. */
+static void txnPieces(const SeawalTap *pTap, u32 szSlot, SeawalCommit *p){
+  u64 iOff = pTap->iTxn % pTap->szRing;
+  u64 nFirst = (pTap->szRing - iOff)/szSlot;   /* frames before the end of the ring */
+  if( nFirst>pTap->nTxn ) nFirst = pTap->nTxn;
+  p->aPiece[0] = &pTap->aRing[iOff];
+  p->anPiece[0] = nFirst*szSlot;
+  p->aPiece[1] = pTap->aRing;
+  p->anPiece[1] = (pTap->nTxn-nFirst)*szSlot;
+}
+
+/* Every range that is not released has lost its log. */
+static void rangesToGapsLocked(SeawalTap *pTap){
+  u64 i;
+  for(i=pTap->iQTail; pTap->nRange>0 && i<pTap->iQHead; i++){
+    SeawalCommit *p = &pTap->aQueue[i % QUEUE_MAX];
+    if( p->eKind==SEAWAL_RANGE ){
+      p->eKind = SEAWAL_GAP;
+      pTap->nRange--;
+      pTap->stats.nGap++;
+    }
+  }
+}
+
+/* Puts a commit into the queue. *p has its kind, place and size; ticket and time are given here. The
+** queue always has room: one that is nearly full merges what comes into its last
+** range or gap. */
+static void enqueueLocked(SeawalTap *pTap, SeawalCommit *p){
+  SeawalCommit *pLast = 0;
+  p->iTicket = ++pTap->iTicket;
+  p->nCommit = 1;
+  p->iTime = pTap->iTime = now();
+  p->iEnd = pTap->iHead;
+  pTap->stats.nCommit++;
+  if( p->eKind==SEAWAL_RANGE ) pTap->stats.nRange++;
+  if( p->eKind==SEAWAL_GAP ) pTap->stats.nGap++;
+  if( pTap->iQHead>pTap->iQNext ) pLast = &pTap->aQueue[(pTap->iQHead-1) % QUEUE_MAX];
+  if( pTap->iQHead-pTap->iQTail>=QUEUE_MAX-1 && p->eKind!=pLast->eKind ){
+    /* The last place: whatever ranges and gaps come now are one gap. */
+    if( p->eKind==SEAWAL_RANGE ) p->eKind = SEAWAL_GAP;
+    if( pLast->eKind==SEAWAL_RANGE ){ pLast->eKind = SEAWAL_GAP; pTap->nRange--; }
+  }
+  if( pLast && p->eKind!=SEAWAL_FRAMES && pLast->eKind==p->eKind
+   && (p->eKind==SEAWAL_GAP
+       || (isSameSalt(pLast->aSalt, p->aSalt) && pLast->iLast==p->iFirst)) ){
+    pLast->iLast = p->iLast;
+    memcpy(pLast->aSalt, p->aSalt, sizeof(p->aSalt));
+    pLast->nPage = p->nPage;
+    pLast->szPage = p->szPage;
+    pLast->iTicket = p->iTicket;
+    pLast->nCommit++;
+    pLast->iTime = p->iTime;
+  }else{
+    pTap->aQueue[pTap->iQHead++ % QUEUE_MAX] = *p;
+    if( p->eKind==SEAWAL_RANGE ) pTap->nRange++;
+  }
+  if( pTap->isIdle ){
+    wakeLocked(pTap);
+  }else if( !pTap->isFull && pTap->iHead-pTap->iTail > pTap->szRing/4 ){
+    pTap->isFull = 1;
+    wakeLocked(pTap);
+  }
+}
+
+/* Says whether another commit with frames of its own fits into the queue. Two
+** places stay free for the range and the gap that everything else merges into. */
+static int isQueueFullLocked(const SeawalTap *pTap){
+  return pTap->iQHead-pTap->iQTail >= QUEUE_MAX-4;
+}
+
+static void publishGapLocked(SeawalTap *pTap){
+  SeawalCommit c;
+  memset(&c, 0, sizeof(c));
+  c.eKind = SEAWAL_GAP;
+  c.szPage = pTap->szPage;
+  c.nPage = pTap->nPage;
+  enqueueLocked(pTap, &c);
+}
+
+/* Publishes the frames (pTap->mxFrame, mxFrame] of the WAL as one commit and
+** moves the place. */
+static void publishWalLocked(SeawalTap *pTap, u32 mxFrame, u32 nPage, int isForeign){
+  SeawalCommit c;
+  memset(&c, 0, sizeof(c));
+  c.szPage = pTap->szPage;
+  c.nPage = nPage;
+  memcpy(c.aSalt, pTap->aSalt, sizeof(c.aSalt));
+  c.iFirst = pTap->mxFrame;
+  c.iLast = mxFrame;
+  if( isForeign || pTap->isTxnRange || pTap->nTxn!=mxFrame-pTap->mxFrame
+   || isQueueFullLocked(pTap) ){
+    c.eKind = SEAWAL_RANGE;
+    pTap->iHead = pTap->iTxn;
+  }else{
+    c.eKind = SEAWAL_FRAMES;
+    txnPieces(pTap, slotSize(pTap), &c);
+    pTap->stats.nFrame += pTap->nTxn;
+  }
+  pTap->mxFrame = mxFrame;
+  pTap->nPage = nPage;
+  enqueueLocked(pTap, &c);
+  pTap->iTxn = pTap->iHead;
+  seawalDropTxnLocked(pTap);
+  if( pTap->mxAsk && mxFrame>=pTap->mxAsk ){
+    pTap->mxAsk = 0;
+    seawalSignalGo(pTap, SEAWAL_WAKE_CHECKPOINT);
+  }
+}
+
+/* The log begins again with new salts. */
+static void newGenerationLocked(SeawalTap *pTap, const u32 *aSalt, u32 mxFrame){
+  rangesToGapsLocked(pTap);
+  memcpy(pTap->aSalt, aSalt, sizeof(pTap->aSalt));
+  pTap->isCounter = 0;
+  pTap->mxFrame = mxFrame;
+  pTap->mxCkpt = 0;
+  if( pTap->mxAsk>pTap->nAsk ) pTap->mxAsk = pTap->nAsk;
+  seawalDropTxnLocked(pTap);
+}
+
+/* Compares the wal-index with what was published, with WAL_WRITE_LOCK held:
+** whatever differs, another process did. */
+void seawalSyncPlaceLocked(SeawalTap *pTap, const IndexHdr *pHdr){
+  int isOther = pTap->szPage!=0 && pHdr->szPage!=0 && pTap->szPage!=pHdr->szPage;
+  if( pHdr->szPage ) pTap->szPage = pHdr->szPage;
+  if( !pTap->isKnown ){
+    newGenerationLocked(pTap, pHdr->aSalt, pHdr->mxFrame);
+    pTap->nPage = pHdr->nPage;
+    pTap->isKnown = 1;
+  }else if( isSameSalt(pTap->aSalt, pHdr->aSalt) && !isOther && pHdr->mxFrame>=pTap->mxFrame ){
+    if( pHdr->mxFrame>pTap->mxFrame ){
+      pTap->stats.nForeign++;
+      publishWalLocked(pTap, pHdr->mxFrame, pHdr->nPage, 1);
+    }
+  }else{
+    /* From a rollback journal mode into a new WAL is none of this: that has no salts yet. */
+    newGenerationLocked(pTap, pHdr->aSalt, pHdr->mxFrame);
+    pTap->nPage = pHdr->nPage;
+    pTap->stats.nForeign++;
+    publishGapLocked(pTap);
+  }
+  seawalDropTxnLocked(pTap);
+}
+
+/* The same in rollback journal modes, by the change counter. */
+void seawalSyncCounterLocked(SeawalTap *pTap, int isRead, u32 iCounter){
+  if( pTap->isCounter && isRead && iCounter==pTap->iCounter ) return;
+  pTap->isCounter = isRead;
+  pTap->iCounter = iCounter;
+  pTap->stats.nForeign++;
+  publishGapLocked(pTap);
+}
+
+/************************** Capture in WAL mode ******************************/
+
+/* A frame reached the file whole and in sequence: copy it. */
+static void captureFrameLocked(SeawalTap *pTap, u32 iFrame, const u8 *aFrame){
+  u8 *aSlot;
+  if( pTap->isTxnRange ) return;
+  if( iFrame!=pTap->mxFrame+pTap->nTxn+1 || (aSlot = ringSlotLocked(pTap, slotSize(pTap)))==0 ){
+    stopCopyLocked(pTap);
+    return;
+  }
+  memcpy(aSlot, aFrame, slotSize(pTap));
+  pTap->nTxn++;
+}
+
+/* Writes out what the connection holds back and copies it into the ring. What could not be written
+** stays held: SQLite was told that it is in the file, and a failure that comes out of
+** a read (SQLITE_FULL) may undo a statement only, and commit those frames later. */
+int seawalFlushHold(sqlite3_file *pFile){
+  SeawalTail *p = TAIL(pFile);
+  SeawalTap *pTap = p->pTap;
+  int nHold = p->nHold;
+  int rc;
+  int i;
+  if( nHold==0 ) return SQLITE_OK;
+  rc = ORIGFILE(pFile)->xWrite(pFile, pTap->aHold, nHold, p->iHold);
+  pthread_mutex_lock(&pTap->mutex);
+  if( rc==SQLITE_OK ){
+    int szSlot = (int)slotSize(pTap);
+    u32 iFrame = (u32)((p->iHold-WAL_HDRSIZE)/szSlot) + 1;
+    p->nHold = 0;
+    p->isHoldCommit = 0;
+    for(i=0; i+szSlot<=nHold; i+=szSlot, iFrame++){
+      captureFrameLocked(pTap, iFrame, &pTap->aHold[i]);
+    }
+    if( i<nHold ) stopCopyLocked(pTap);  /* a header whose page did not follow */
+  }else{
+    stopCopyLocked(pTap);
+  }
+  pthread_mutex_unlock(&pTap->mutex);
+  return rc;
+}
+
+/* The WAL file got a new header. */
+void seawalNoteWalHeader(SeawalTap *pTap, const u8 *a){
+  u32 aSalt[2];
+  aSalt[0] = get4(&a[16]);
+  aSalt[1] = get4(&a[20]);
+  pthread_mutex_lock(&pTap->mutex);
+  pTap->szPage = get4(&a[8]);
+  if( !isSameSalt(aSalt, pTap->aSalt) || pTap->mxFrame!=0 ) newGenerationLocked(pTap, aSalt, 0);
+  pTap->isKnown = 1;
+  pthread_mutex_unlock(&pTap->mutex);
+}
+
+/* The header of a frame and its page reached the file, in aHold, without WAL_WRITE_LOCK. */
+static void captureUnlockedLocked(SeawalTap *pTap, int szPage, i64 iStart){
+  u32 aSalt[2];
+  u32 iFrame;
+  if( pTap->szPage==0 ) pTap->szPage = (u32)szPage;   /* it began with a log that nobody had looked at */
+  iFrame = (u32)((iStart-WAL_HDRSIZE)/slotSize(pTap)) + 1;
+  if( iStart<WAL_HDRSIZE || iStart!=frameOffset(pTap, iFrame) || (u32)szPage!=pTap->szPage ){
+    stopCopyLocked(pTap);
+    return;
+  }
+  aSalt[0] = get4(&pTap->aHold[8]);
+  aSalt[1] = get4(&pTap->aHold[12]);
+  if( aSalt[0]==0 && aSalt[1]==0 ){
+    /* Frames before it were overwritten: salts and checksums are written at the end. */
+    stopCopyLocked(pTap);
+  }else if( !pTap->isKnown ){
+    newGenerationLocked(pTap, aSalt, iFrame-1);
+    pTap->isKnown = 1;
+  }else if( !isSameSalt(aSalt, pTap->aSalt) ){
+    /* Another process had the log before the file was locked. */
+    newGenerationLocked(pTap, aSalt, iFrame-1);
+    pTap->stats.nForeign++;
+    publishGapLocked(pTap);
+  }
+  /* Back at the start: what was written of it was rolled back. */
+  if( iFrame==pTap->mxFrame+1 && (aSalt[0] || aSalt[1]) ) seawalDropTxnLocked(pTap);
+  captureFrameLocked(pTap, iFrame, pTap->aHold);
+  if( iFrame>pTap->mxTxn ) pTap->mxTxn = iFrame;
+}
+
+/* A write of a connection with locking_mode=EXCLUSIVE reached the file. Its header and its page come as two. */
+static void noteUnlockedWrite(SeawalTail *p, const u8 *a, int nByte, i64 iOfst){
+  SeawalTap *pTap = p->pTap;
+  int isPage = p->isHeader && iOfst==p->iHold+WAL_FRAME_HDRSIZE && nByte>=512;
+  pthread_mutex_lock(&pTap->mutex);
+  if( isPage && nByte+WAL_FRAME_HDRSIZE<=HOLD_MAX ){
+    memcpy(&pTap->aHold[WAL_FRAME_HDRSIZE], a, (size_t)nByte);
+    captureUnlockedLocked(pTap, nByte, p->iHold);
+  }else if( p->isHeader || nByte!=WAL_FRAME_HDRSIZE ){
+    stopCopyLocked(pTap);
+  }
+  if( isPage ) a = pTap->aHold;
+  if( isPage || (nByte==WAL_FRAME_HDRSIZE && pTap->szPage) ){
+    u32 nPage = get4(&a[4]);
+    i64 iStart = isPage ? p->iHold : iOfst;
+    if( nPage ){
+      pTap->iTxnCommit = (u32)((iStart-WAL_HDRSIZE)/slotSize(pTap)) + 1;
+      pTap->nTxnPage = nPage;
+    }
+  }
+  p->isHeader = nByte==WAL_FRAME_HDRSIZE;
+  if( p->isHeader ){
+    p->iHold = iOfst;
+    memcpy(pTap->aHold, a, WAL_FRAME_HDRSIZE);
+  }
+  pthread_mutex_unlock(&pTap->mutex);
+  p->pMain->nUnlocked++;
+}
+
+/* A write that is not held back reached the file. */
+void seawalNoteDirectWrite(SeawalTail *p, const u8 *a, int nByte, i64 iOfst){
+  SeawalTap *pTap = p->pTap;
+  if( p->pMain && !p->pMain->isWriter ){
+    noteUnlockedWrite(p, a, nByte, iOfst);
+    return;
+  }
+  pthread_mutex_lock(&pTap->mutex);
+  stopCopyLocked(pTap);
+  if( pTap->szPage && iOfst>=WAL_HDRSIZE ){
+    u32 szSlot = slotSize(pTap);
+    u32 iFrame = (u32)((iOfst-WAL_HDRSIZE)/szSlot) + 1;
+    if( iFrame>pTap->mxTxn ) pTap->mxTxn = iFrame;
+    if( iOfst==frameOffset(pTap, iFrame) && nByte>=WAL_FRAME_HDRSIZE && get4(&a[4])!=0 ){
+      pTap->iTxnCommit = iFrame;
+    }
+  }
+  pthread_mutex_unlock(&pTap->mutex);
+}
+
+/* A commit fails although its commit frame is in the file. */
+void seawalNoCommit(SeawalTap *pTap){
+  pthread_mutex_lock(&pTap->mutex);
+  pTap->iTxnCommit = 0;
+  pthread_mutex_unlock(&pTap->mutex);
+}
+
+/* WAL_WRITE_LOCK was taken. */
+void seawalBeginWrite(sqlite3_file *pFile){
+  SeawalTail *p = TAIL(pFile);
+  SeawalTap *pTap = p->pTap;
+  IndexHdr hdr;
+  u32 iCounter = 0;
+  int isAsked;
+  int isRead = 0;
+  p->isWriter = 1;
+  if( p->pWal ) TAIL(p->pWal)->isHeader = 0;
+  p->isUnsure = !seawalReadIndexHdr(p->aShm, &hdr);
+  pthread_mutex_lock(&pTap->mutex);
+  isAsked = pTap->isCounter;
+  pthread_mutex_unlock(&pTap->mutex);
+  if( isAsked ) isRead = seawalReadCounter(pFile, &iCounter);
+  pthread_mutex_lock(&pTap->mutex);
+  if( p->isUnsure ){
+    seawalDropTxnLocked(pTap);   /* the index is about to be recovered */
+  }else{
+    seawalSyncPlaceLocked(pTap, &hdr);
+    /* The first transaction in a new WAL: whoever switched to it may have written before that. */
+    if( isAsked && pTap->isCounter ) seawalSyncCounterLocked(pTap, isRead, iCounter);
+  }
+  pthread_mutex_unlock(&pTap->mutex);
+}
+
+/* WAL_WRITE_LOCK is about to be released: publish what was committed, drop what was not. */
+void seawalEndWrite(SeawalTail *p){
+  SeawalTap *pTap = p->pTap;
+  SeawalTail *pWal = p->pWal ? TAIL(p->pWal) : 0;
+  IndexHdr hdr;
+  int isLate = 0;
+  if( !seawalReadIndexHdr(p->aShm, &hdr) ){
+    if( pWal ) pWal->nHold = 0;
+    pthread_mutex_lock(&pTap->mutex);
+    seawalDropTxnLocked(pTap);
+    pthread_mutex_unlock(&pTap->mutex);
+    return;
+  }
+  if( pWal && pWal->nHold>0 ){
+    /* Held bytes end with the commit frame, so here they can only be of a rollback. */
+    if( !p->isUnsure && isSameSalt(hdr.aSalt, pTap->aSalt) && hdr.mxFrame>pTap->mxFrame ){
+      isLate = 1;
+      (void)seawalFlushHold(p->pWal);
+    }
+    pWal->nHold = 0;
+  }
+  pthread_mutex_lock(&pTap->mutex);
+  pTap->stats.nLate += isLate;
+  if( p->isUnsure ){
+    seawalSyncPlaceLocked(pTap, &hdr);
+  }else{
+    if( !isSameSalt(hdr.aSalt, pTap->aSalt) ) newGenerationLocked(pTap, hdr.aSalt, 0);
+    if( hdr.szPage ) pTap->szPage = hdr.szPage;
+    if( hdr.mxFrame>pTap->mxFrame ){
+      publishWalLocked(pTap, hdr.mxFrame, hdr.nPage, 0);
+      p->iTicket = pTap->iTicket;
+    }else{
+      seawalDropTxnLocked(pTap);
+    }
+  }
+  pthread_mutex_unlock(&pTap->mutex);
+}
+
+/* COMMIT_PHASETWO of a connection that wrote its WAL without WAL_WRITE_LOCK:
+** locking_mode=EXCLUSIVE. */
+void seawalCommitUnlocked(SeawalTail *p){
+  SeawalTap *pTap = p->pTap;
+  u32 nAsk;
+  p->nUnlocked = 0;
+  pthread_mutex_lock(&pTap->mutex);
+  if( TAIL(p->pWal)->isHeader ) stopCopyLocked(pTap);   /* the last write was a checksum */
+  TAIL(p->pWal)->isHeader = 0;
+  if( pTap->iTxnCommit>pTap->mxFrame ){
+    publishWalLocked(pTap, pTap->iTxnCommit, pTap->nTxnPage, 0);
+    p->iTicket = pTap->iTicket;
+  }else{
+    seawalDropTxnLocked(pTap);
+  }
+  nAsk = pTap->nAsk;
+  pthread_mutex_unlock(&pTap->mutex);
+  if( nAsk && p->isAutoOff && !p->isAutoLent && p->db ){
+    p->isAutoLent = 1;
+    sqlite3_wal_autocheckpoint(p->db, (int)nAsk);
+  }
+}
+
+/*********************** Capture in rollback journal modes *******************/
+
+/* The first page of a transaction is about to be written to the main file by a connection that
+** has no WAL open: look for what another process did. */
+void seawalBeginJournal(sqlite3_file *pFile){
+  SeawalTail *p = TAIL(pFile);
+  SeawalTap *pTap = p->pTap;
+  u32 iCounter = 0;
+  int isRead = seawalReadCounter(pFile, &iCounter);
+  p->isJournal = 1;
+  pthread_mutex_lock(&pTap->mutex);
+  seawalDropTxnLocked(pTap);
+  if( !p->isLeaving && (pTap->isKnown || pTap->isCounter) ) seawalSyncCounterLocked(pTap, isRead, iCounter);
+  pthread_mutex_unlock(&pTap->mutex);
+}
+
+/* A page was written to the main file by a connection that has no WAL open. */
+void seawalCapturePage(SeawalTail *p, const u8 *a, int nByte, i64 iOfst){
+  SeawalTap *pTap = p->pTap;
+  u8 *aSlot;
+  pthread_mutex_lock(&pTap->mutex);
+  if( pTap->nTxn==0 && !pTap->isTxnRange && (u32)nByte!=pTap->szPage ){
+    pTap->szPage = (u32)nByte;
+  }
+  if( !pTap->isTxnRange ){
+    if( (u32)nByte!=pTap->szPage || iOfst%nByte!=0
+     || (aSlot = ringSlotLocked(pTap, slotSize(pTap)))==0 ){
+      stopCopyLocked(pTap);
+    }else{
+      memset(aSlot, 0, WAL_FRAME_HDRSIZE);
+      put4(aSlot, (u32)(iOfst/nByte)+1);
+      memcpy(&aSlot[WAL_FRAME_HDRSIZE], a, (size_t)nByte);
+      pTap->nTxn++;
+    }
+  }
+  pthread_mutex_unlock(&pTap->mutex);
+}
+
+/* COMMIT_PHASETWO in a rollback journal mode. nByte is the size of the file. */
+void seawalCommitJournal(sqlite3_file *pFile, i64 nByte){
+  SeawalTail *p = TAIL(pFile);
+  SeawalTap *pTap = p->pTap;
+  SeawalCommit c;
+  static const u32 aZero[2] = {0, 0};
+  u32 iCounter = 0;
+  int isCounter = seawalReadCounter(pFile, &iCounter);
+  p->isJournal = 0;
+  p->isLeaving = 0;
+  memset(&c, 0, sizeof(c));
+  pthread_mutex_lock(&pTap->mutex);
+  c.szPage = pTap->szPage;
+  c.nPage = pTap->szPage ? (u32)(nByte/pTap->szPage) : 0;
+  if( pTap->isTxnRange || nByte<0 || isQueueFullLocked(pTap) ){
+    c.eKind = SEAWAL_GAP;
+    pTap->iHead = pTap->iTxn;
+  }else{
+    c.eKind = SEAWAL_FRAMES;
+    txnPieces(pTap, slotSize(pTap), &c);
+    pTap->stats.nFrame += pTap->nTxn;
+  }
+  rangesToGapsLocked(pTap);
+  memcpy(pTap->aSalt, aZero, sizeof(aZero));
+  pTap->mxFrame = 0;
+  pTap->nPage = c.nPage;
+  pTap->isKnown = 1;
+  pTap->isCounter = isCounter;
+  pTap->iCounter = iCounter;
+  enqueueLocked(pTap, &c);
+  p->iTicket = pTap->iTicket;
+  pTap->iTxn = pTap->iHead;
+  seawalDropTxnLocked(pTap);
+  pthread_mutex_unlock(&pTap->mutex);
+}
+
+/* The last connection is about to delete the WAL: it has the database file to itself, and
+** has brought all of the log into it. The log that comes next is no other process's doing. */
+void seawalNoteWalDelete(sqlite3_file *pFile){
+  SeawalTap *pTap = TAIL(pFile)->pTap;
+  static const u32 aZero[2] = {0, 0};
+  IndexHdr hdr;
+  u32 iCounter = 0;
+  int isRead;
+  if( !seawalReadIndexHdr(TAIL(pFile)->aShm, &hdr) ) return;
+  isRead = seawalReadCounter(pFile, &iCounter);
+  pthread_mutex_lock(&pTap->mutex);
+  if( pTap->isKnown ){
+    seawalSyncPlaceLocked(pTap, &hdr);
+    newGenerationLocked(pTap, aZero, 0);
+    pTap->isCounter = isRead;
+    pTap->iCounter = iCounter;
+  }
+  pthread_mutex_unlock(&pTap->mutex);
+}

@@ -1,0 +1,226 @@
+/*
+** What Go calls: the life of a tap, and the consumer's side of its ring and queue. shim.h says which
+** thread may call what.
+*/
+#include <stdlib.h>
+#include <string.h>
+
+#include "tap.h"
+
+static pthread_mutex_t tapsMutex = PTHREAD_MUTEX_INITIALIZER;  /* for this list */
+static SeawalTap *allTaps = 0;
+
+/************************** Create, find, destroy ****************************/
+
+SeawalTap *seawal_tap_create(const char *zPath, u64 szRing, u64 mxWal, int isBlock, int fdWake, u64 iHandle){
+  SeawalTap *p = calloc(1, sizeof(*p));
+  if( p==0 ) return 0;
+  p->zPath = strdup(zPath);
+  p->aRing = malloc(szRing);
+  p->aHold = malloc(HOLD_MAX);
+  p->aQueue = calloc(QUEUE_MAX, sizeof(SeawalCommit));
+  if( p->zPath==0 || p->aRing==0 || p->aHold==0 || p->aQueue==0 ){
+    free(p->zPath); free(p->aRing); free(p->aHold); free(p->aQueue); free(p);
+    return 0;
+  }
+  p->szRing = szRing;
+  p->mxWal = mxWal;
+  p->isBlock = isBlock;
+  p->fdWake = fdWake;
+  p->iHandle = iHandle;
+  pthread_mutex_init(&p->mutex, 0);
+  pthread_cond_init(&p->cond, 0);
+  pthread_mutex_lock(&tapsMutex);
+  p->pNext = allTaps;
+  allTaps = p;
+  pthread_mutex_unlock(&tapsMutex);
+  return p;
+}
+
+int seawal_tap_destroy(SeawalTap *p){
+  SeawalTap **pp;
+  int nOpen;
+  pthread_mutex_lock(&tapsMutex);
+  pthread_mutex_lock(&p->mutex);
+  nOpen = p->nOpen;
+  pthread_mutex_unlock(&p->mutex);
+  if( nOpen==0 ){
+    for(pp=&allTaps; *pp!=p; pp=&(*pp)->pNext){}
+    *pp = p->pNext;
+  }
+  pthread_mutex_unlock(&tapsMutex);
+  if( nOpen ) return SQLITE_BUSY;
+  pthread_cond_destroy(&p->cond);
+  pthread_mutex_destroy(&p->mutex);
+  free(p->zPath); free(p->aRing); free(p->aHold); free(p->aQueue); free(p);
+  return SQLITE_OK;
+}
+
+/* Finds the tap of a main file and counts the file in. */
+SeawalTap *seawalTapFor(const char *zName){
+  SeawalTap *pTap;
+  pthread_mutex_lock(&tapsMutex);
+  for(pTap=allTaps; pTap && strcmp(pTap->zPath, zName)!=0; pTap=pTap->pNext){}
+  if( pTap ){
+    pthread_mutex_lock(&pTap->mutex);
+    pTap->nOpen++;
+    pthread_mutex_unlock(&pTap->mutex);
+  }
+  pthread_mutex_unlock(&tapsMutex);
+  return pTap;
+}
+
+/****************************** The consumer *********************************/
+
+int seawal_tap_next(SeawalTap *pTap, SeawalCommit *aOut, int n){
+  int i;
+  pthread_mutex_lock(&pTap->mutex);
+  /* Half of the queue at most is out of reach of merging. */
+  for(i=0; i<n && pTap->iQNext<pTap->iQHead && pTap->iQNext-pTap->iQTail<QUEUE_MAX/2; i++){
+    SeawalCommit *p = &pTap->aQueue[pTap->iQNext++ % QUEUE_MAX];
+    aOut[i] = *p;
+  }
+  pthread_mutex_unlock(&pTap->mutex);
+  return i;
+}
+
+void seawal_tap_release(SeawalTap *pTap, u64 iTicket){
+  pthread_mutex_lock(&pTap->mutex);
+  while( pTap->iQTail<pTap->iQNext ){
+    SeawalCommit *p = &pTap->aQueue[pTap->iQTail % QUEUE_MAX];
+    if( p->iTicket>iTicket ) break;
+    if( p->eKind==SEAWAL_RANGE ) pTap->nRange--;
+    pTap->iTail = p->iEnd;
+    pTap->iQTail++;
+  }
+  if( pTap->iHead-pTap->iTail <= pTap->szRing/4 ) pTap->isFull = 0;
+  if( pTap->isBlock ) pthread_cond_broadcast(&pTap->cond);
+  pthread_mutex_unlock(&pTap->mutex);
+}
+
+int seawal_tap_idle(SeawalTap *pTap){
+  int isIdle;
+  pthread_mutex_lock(&pTap->mutex);
+  isIdle = pTap->isIdle = pTap->iQNext==pTap->iQHead;
+  pthread_mutex_unlock(&pTap->mutex);
+  return isIdle;
+}
+
+void seawal_tap_ask(SeawalTap *pTap, u32 nFrame){
+  pthread_mutex_lock(&pTap->mutex);
+  pTap->nAsk = nFrame;
+  pTap->mxAsk = nFrame ? pTap->mxFrame+nFrame : 0;
+  pthread_mutex_unlock(&pTap->mutex);
+}
+
+void seawal_tap_last(SeawalTap *pTap, u64 *piTicket, int64_t *piTime){
+  pthread_mutex_lock(&pTap->mutex);
+  *piTicket = pTap->iTicket;
+  *piTime = pTap->iTime;
+  pthread_mutex_unlock(&pTap->mutex);
+}
+
+void seawal_tap_persist(SeawalTap *pTap, int isPersist){
+  pthread_mutex_lock(&pTap->mutex);
+  pTap->isPersist = isPersist;
+  pthread_mutex_unlock(&pTap->mutex);
+}
+
+void seawal_tap_stats(SeawalTap *pTap, SeawalStats *pStats){
+  pthread_mutex_lock(&pTap->mutex);
+  *pStats = pTap->stats;
+  pStats->nRing = pTap->iHead-pTap->iTail;
+  pStats->mxFrame = pTap->mxFrame;
+  pStats->szPage = pTap->szPage;
+  pStats->iTicket = pTap->iTicket;
+  pStats->iTime = pTap->iTime;
+  pStats->nOpen = pTap->nOpen;
+  pthread_mutex_unlock(&pTap->mutex);
+}
+
+int seawal_tap_read(SeawalTap *pTap, void *pBuf, int nByte, int64_t iOfst){
+  sqlite3_file *pFile = pTap->pReader;
+  if( pFile==0 ) return SQLITE_IOERR;
+  return ORIGFILE(pFile)->xRead(pFile, pBuf, nByte, iOfst);
+}
+
+int seawal_tap_file_size(SeawalTap *pTap, int64_t *pnByte){
+  sqlite3_file *pFile = pTap->pReader;
+  i64 nByte = 0;
+  int rc;
+  if( pFile==0 ) return SQLITE_IOERR;
+  rc = ORIGFILE(pFile)->xFileSize(pFile, &nByte);
+  *pnByte = nByte;
+  return rc;
+}
+
+int seawal_tap_place(SeawalTap *pTap, SeawalPlace *pOut){
+  IndexHdr hdr;
+  SeawalTail *p;
+  u32 iCounter = 0;
+  int isRead = 0;
+  int rc = SQLITE_OK;
+  memset(pOut, 0, sizeof(*pOut));
+  if( pTap->pReader==0 ) return SQLITE_IOERR;
+  p = TAIL(pTap->pReader);
+  if( p->pWal==0 ) isRead = seawalReadCounter(pTap->pReader, &iCounter);
+  pthread_mutex_lock(&pTap->mutex);
+  pOut->isWal = p->pWal!=0;
+  pOut->iReadLock = p->iReadLock;
+  if( p->pWal ){
+    if( !seawalReadIndexHdr(p->aShm, &hdr) ){
+      rc = SQLITE_BUSY;
+    }else if( !pTap->isKnown ){
+      seawalSyncPlaceLocked(pTap, &hdr);
+    }else if( !isSameSalt(hdr.aSalt, pTap->aSalt) || hdr.mxFrame!=pTap->mxFrame ){
+      rc = SQLITE_BUSY;
+    }
+    pOut->nPage = hdr.nPage;
+    pOut->szPage = hdr.szPage;
+    memcpy(pOut->aSalt, pTap->aSalt, sizeof(pOut->aSalt));
+    pOut->mxFrame = pTap->mxFrame;
+  }else if( pTap->isKnown || pTap->isCounter ){
+    /* With SHARED held, every commit of ours is published. */
+    seawalSyncCounterLocked(pTap, isRead, iCounter);
+  }else{
+    pTap->isCounter = isRead;
+    pTap->iCounter = iCounter;
+  }
+  pOut->iTicket = pTap->iTicket;
+  if( rc==SQLITE_OK ) pTap->nPin++;
+  pthread_mutex_unlock(&pTap->mutex);
+  return rc;
+}
+
+void seawal_tap_attaching(SeawalTap *pTap, int isAttaching){
+  pthread_mutex_lock(&pTap->mutex);
+  pTap->isAttaching = isAttaching;
+  pthread_mutex_unlock(&pTap->mutex);
+}
+
+int seawal_tap_empty(SeawalTap *pTap, u64 iTicket){
+  int rc = SQLITE_BUSY;
+  pthread_mutex_lock(&pTap->mutex);
+  if( pTap->iTicket==iTicket ){
+    if( !pTap->isKnown ){
+      pTap->isKnown = pTap->isCounter = 1;
+      pTap->iCounter = 0;
+    }
+    rc = SQLITE_OK;
+  }
+  pthread_mutex_unlock(&pTap->mutex);
+  return rc;
+}
+
+void seawal_tap_alone(SeawalTap *pTap, int isAlone){
+  pthread_mutex_lock(&pTap->mutex);
+  pTap->isAlone = isAlone;
+  pthread_cond_broadcast(&pTap->cond);
+  pthread_mutex_unlock(&pTap->mutex);
+}
+
+void seawal_tap_unpin(SeawalTap *pTap){
+  pthread_mutex_lock(&pTap->mutex);
+  pTap->nPin--;
+  pthread_mutex_unlock(&pTap->mutex);
+}

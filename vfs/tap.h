@@ -1,0 +1,258 @@
+/*
+** What the C files of the shim share: the state of a replicated database, of an open file, and the
+** functions by which a file's methods tell what SQLite did (capture.c). shim.c has the manual.
+**
+** What is not static is hidden from the program's dynamic symbols, and has the prefix seawal.
+*/
+#ifndef SEAWAL_TAP_H
+#define SEAWAL_TAP_H
+
+#include <pthread.h>
+
+#include "sqlite_abi.h"
+#include "shim.h"
+
+/* Pointers and longs of 8 bytes: the platforms that Go's cgo and this shim share. */
+_Static_assert(sizeof(void*)==8 && sizeof(int)==4, "seawal needs an LP64 platform");
+
+#pragma GCC visibility push(hidden)
+
+typedef uint8_t u8;
+typedef uint32_t u32;
+typedef uint64_t u64;
+typedef sqlite3_int64 i64;
+
+#define WAL_HDRSIZE        32       /* header of the WAL file */
+#define WAL_FRAME_HDRSIZE  24       /* header of a frame */
+#define WAL_WRITE_LOCK      0       /* slots of xShmLock, as wal.c numbers them */
+#define WAL_CKPT_LOCK       1
+#define WAL_READ_LOCK0      3
+#define WAL_NREADER         5
+
+#define SHM_ISINIT         12       /* offsets in the wal-index header */
+#define SHM_SZPAGE         14
+#define SHM_MXFRAME        16
+#define SHM_NPAGE          20
+#define SHM_SALT           32
+#define SHM_HDRSIZE        48       /* of one of its two copies */
+
+#define DB_COUNTER         24       /* offset of the change counter in the database header */
+
+/* A file control of our own: sets an int to 1 where the file belongs to a tap. */
+#define FCNTL_IS_TAPPED    0x5ea3a1
+
+/* The unix VFS writes at most 128 KiB - 1 in one system call. */
+#define HOLD_MAX           131071
+
+/* Commits in the queue. With a full queue commits are merged into ranges. */
+#define QUEUE_MAX          4096
+
+/* With the log held back, a checkpoint is worth trying again after this many
+** frames: SQLite's own default for wal_autocheckpoint. */
+#define CKPT_RETRY         1000
+
+/* How long the application waits for our connections to let go of the database file: longer than
+** the reader takes (rollbackPatience in source.go) or a pass of the checkpointer. */
+#define GIVE_WAY_MS     10000
+
+#define TAIL_MAGIC         0x5ea3a1f1u
+
+typedef struct SeawalMethods SeawalMethods;
+typedef struct SeawalTail SeawalTail;
+typedef struct SeawalVfs SeawalVfs;
+
+/* A copy of a real method table with our entries. Never changed once made,
+** never freed: open files point at it. */
+struct SeawalMethods {
+  sqlite3_io_methods base;         /* must be first: sqlite3_file.pMethods points here */
+  const sqlite3_io_methods *pReal; /* what base is a copy of */
+  int szLower;                     /* bytes of the lower VFS's file object: where our tail begins */
+  int isWal;                       /* for WAL files, else for main files */
+  SeawalMethods *pNext;            /* next in shimMethods */
+};
+
+/* What we keep for an open file, behind the lower VFS's object. Used by the
+** thread that uses the connection only. */
+struct SeawalTail {
+  u32 iMagic;                /* TAIL_MAGIC when the file belongs to a tap */
+  int eRole;                 /* SEAWAL_APP, _READER or _CHECKPOINT */
+  SeawalTap *pTap;           /* the database */
+  SeawalTail *pMain;         /* WAL file: main file of the same connection */
+  /* main files only */
+  sqlite3_file *pWal;        /* the connection's WAL while it is open */
+  const volatile u8 *aShm;   /* region 0 of the wal-index, once mapped */
+  sqlite3 *db;               /* the connection */
+  int isWriter;              /* holds WAL_WRITE_LOCK */
+  int isUnsure;              /* the wal-index was invalid when the lock was taken */
+  int iReadLock;             /* read lock held, -1 for none */
+  int mWrote;                /* bit 0: this transaction has had WAL_WRITE_LOCK; bit 1: the one before had */
+  int isAutoOff;             /* wal_autocheckpoint was set to 0 */
+  int isAutoLent;            /* and is on while the connection is EXCLUSIVE */
+  int isHooked;              /* attachedHook() is its wal hook in place of it */
+  int nUnlocked;             /* WAL writes without WAL_WRITE_LOCK since the last commit */
+  int isJournal;             /* pages of a rollback-journal transaction were captured */
+  int eLocked;               /* ours only: the lock that it has on the file, or has tried to get beyond SHARED */
+  int isShared;              /* connections share a cache, and this file */
+  int isLeaving;             /* the WAL was closed under the EXCLUSIVE lock that is still held */
+  int isExclusive;           /* PRAGMA locking_mode=EXCLUSIVE: locks are kept */
+  int isRemote;              /* durability=remote: a commit returns when it is durable */
+  u64 iTicket;               /* last commit of this connection */
+  u64 iWaited;               /* the last one it waited for */
+  /* WAL files only */
+  i64 iHold;                 /* file offset of the first held byte */
+  int nHold;                 /* bytes held in pTap->aHold; >0 only while pMain->isWriter */
+  int isHoldCommit;          /* the frame being held commits */
+  int isHeader;              /* EXCLUSIVE only: the last write was a frame header, at iHold; aHold has it */
+};
+
+/* One replicated database in this process. */
+struct SeawalTap {
+  char *zPath;               /* full pathname; never changes */
+  SeawalTap *pNext;          /* next in allTaps; tapsMutex */
+  u64 iHandle;               /* names the database to Go; never changes */
+  u64 mxWal;                 /* bytes of WAL before the policy applies; never changes */
+  int isBlock;               /* that policy: writers wait. Never changes */
+  int fdWake;                /* a byte here wakes the consumer; never changes */
+  u8 *aHold;                 /* HOLD_MAX bytes; whoever holds WAL_WRITE_LOCK */
+  sqlite3_file *pReader;     /* file of our reading connection; its user serialises */
+
+  pthread_mutex_t mutex;     /* for all that follows */
+  pthread_cond_t cond;       /* isOurs, nWant, or the room in the log changed */
+  int nOpen;                 /* main files open */
+  int isPersist;             /* keep the WAL at the last close */
+  int isOurs;                /* our checkpointer holds WAL_WRITE_LOCK */
+  int nWant;                 /* our checkpointer waits for WAL_WRITE_LOCK: others let it pass */
+  int nLocked;               /* our own connections that have a lock on the file */
+  int nStrong;               /* and of them, those with more than a SHARED one: for a moment only */
+  int nGiveWay;              /* connections of the application that wait for them to let go */
+
+  /* What was published. */
+  int isKnown;               /* the place below is valid */
+  u32 aSalt[2];              /* generation of the WAL; zeros: none seen */
+  u32 mxFrame;               /* last published frame */
+  int isCounter;             /* rollback journal modes: iCounter is valid. 0 once a WAL has begun */
+  u32 iCounter;              /* change counter in the file at that place */
+  u32 nPage;                 /* database size at that place; 0 when it came from no wal-index */
+  u32 szPage;                /* bytes; 0 unknown */
+  u32 mxCkpt;                /* mxFrame when a checkpoint was last let through */
+  u32 nAsk;                  /* frames in a new generation at which a checkpoint is asked for */
+  u32 mxAsk;                 /* mxFrame at which one is asked for next; 0: not */
+  u64 iTicket;               /* commits published, by the last one's number */
+  i64 iTime;                 /* of the last one, unix nanoseconds */
+
+  /* The transaction being written; changed by the holder of WAL_WRITE_LOCK, or of the
+  ** EXCLUSIVE lock in rollback modes. */
+  u32 nTxn;                  /* frames copied: mxFrame+1 to mxFrame+nTxn in a WAL */
+  u32 mxTxn;                 /* highest frame written */
+  u32 iTxnCommit;            /* the last frame written that commits */
+  u32 nTxnPage;              /* what it says; without WAL_WRITE_LOCK only */
+  int isTxnRange;            /* stopped being copied */
+  u64 iTxn;                  /* ring position of its first byte */
+
+  /* The ring: bytes [iTail, iHead) are in use, positions modulo szRing. */
+  u8 *aRing;
+  u64 szRing;
+  u64 iTail;                 /* first byte that is not released */
+  u64 iHead;                 /* where the next frame goes, open transaction included */
+
+  /* The queue of commits: [iQTail, iQHead), positions modulo QUEUE_MAX. */
+  SeawalCommit *aQueue;
+  u64 iQTail;                /* oldest that is not released */
+  u64 iQNext;                /* oldest that next() has not returned */
+  u64 iQHead;                /* where the next commit goes */
+  int nRange;                /* ranges that are not released */
+  int nPin;                  /* states that place() has pinned */
+  int isAlone;               /* nobody consumes: nothing is held back, nobody waits */
+  int isAttaching;           /* the consumer has yet to see what the log held before it */
+  int isIdle;                /* the consumer wants to be woken */
+  int isFull;                /* it was woken for a quarter of the ring */
+
+  SeawalStats stats;
+};
+
+struct SeawalVfs {
+  sqlite3_vfs base;          /* must be first */
+  sqlite3_vfs *pLower;       /* what the shim lies over */
+  SeawalVfs *pNext;          /* next in shimVfs; shimMutex */
+};
+
+#define METHODS(pFile)  ((const SeawalMethods*)(pFile)->pMethods)
+#define ORIGFILE(pFile) (METHODS(pFile)->pReal)
+#define TAIL(pFile)     ((SeawalTail*)&((u8*)(pFile))[METHODS(pFile)->szLower])
+#define ORIGVFS(pVfs)   (((SeawalVfs*)(pVfs))->pLower)
+
+/* The wal-index header, read while WAL_WRITE_LOCK is held or for a comparison. */
+typedef struct IndexHdr IndexHdr;
+struct IndexHdr {
+  u32 aSalt[2];              /* generation */
+  u32 mxFrame;               /* last committed frame */
+  u32 nPage;                 /* database size, pages */
+  u32 szPage;                /* bytes */
+};
+
+static inline u32 get4(const u8 *a){
+  return ((u32)a[0]<<24) | ((u32)a[1]<<16) | ((u32)a[2]<<8) | (u32)a[3];
+}
+
+static inline void put4(u8 *a, u32 v){
+  a[0] = (u8)(v>>24); a[1] = (u8)(v>>16); a[2] = (u8)(v>>8); a[3] = (u8)v;
+}
+
+static inline int min(int a, int b){ return a<b ? a : b; }
+
+static inline int isSameSalt(const u32 *a, const u32 *b){
+  return a[0]==b[0] && a[1]==b[1];
+}
+
+static inline u32 slotSize(const SeawalTap *pTap){
+  return WAL_FRAME_HDRSIZE + pTap->szPage;
+}
+
+static inline i64 frameOffset(const SeawalTap *pTap, u32 iFrame){
+  return WAL_HDRSIZE + (i64)(iFrame-1)*slotSize(pTap);
+}
+
+/* Says whether the log is held back: for a pinned state that is being read, for
+** ranges that nobody has read yet, or for what was in it when the database was opened. */
+static inline int isHeldBackLocked(const SeawalTap *pTap){
+  if( pTap->nPin>0 ) return 1;
+  return (pTap->nRange>0 || pTap->isAttaching) && !pTap->isAlone
+      && (pTap->isBlock || (u64)pTap->mxFrame*slotSize(pTap) < pTap->mxWal);
+}
+
+/* Says whether a writer waits for room in the log. */
+static inline int isLogFullLocked(const SeawalTap *pTap){
+  return pTap->isBlock && pTap->nRange>0 && !pTap->isAlone
+      && (u64)pTap->mxFrame*slotSize(pTap) >= pTap->mxWal;
+}
+
+/* In capture.c; all but the first three are called on the thread of a connection, while SQLite
+** is in the file's method that says so. */
+int seawalReadIndexHdr(const volatile u8 *aShm, IndexHdr *pHdr);
+int seawalReadCounter(sqlite3_file *pFile, u32 *piCounter);
+void seawalSignalGo(SeawalTap*, char c);
+void seawalDropTxnLocked(SeawalTap*);
+void seawalSyncPlaceLocked(SeawalTap*, const IndexHdr*);
+void seawalSyncCounterLocked(SeawalTap*, int isRead, u32 iCounter);
+
+/* WAL mode: pFile is the WAL, but of beginWrite and noteWalDelete the main file. */
+int seawalFlushHold(sqlite3_file *pFile);
+void seawalNoteWalHeader(SeawalTap*, const u8 *a);
+void seawalNoteDirectWrite(SeawalTail*, const u8 *a, int nByte, i64 iOfst);
+void seawalNoCommit(SeawalTap*);
+void seawalBeginWrite(sqlite3_file *pFile);
+void seawalEndWrite(SeawalTail*);
+void seawalCommitUnlocked(SeawalTail*);
+void seawalNoteWalDelete(sqlite3_file *pFile);
+
+/* Rollback journal modes: pFile is the main file. */
+void seawalBeginJournal(sqlite3_file *pFile);
+void seawalCapturePage(SeawalTail*, const u8 *a, int nByte, i64 iOfst);
+void seawalCommitJournal(sqlite3_file *pFile, i64 nByte);
+
+/* In consumer.c: the tap of a main file, which it counts in; 0 when there is none. */
+SeawalTap *seawalTapFor(const char *zName);
+
+#pragma GCC visibility pop
+
+#endif
