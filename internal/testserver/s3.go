@@ -11,9 +11,12 @@ const (
 // S3 starts versitygw and returns its endpoint, "http://127.0.0.1:port". It has no bucket yet.
 func S3(t testing.TB) (endpoint string) {
 	t.Helper()
-	program := find(t, "versitygw")
-	address := freeAddress(t)
-	start(t, address, []string{"ROOT_ACCESS_KEY=" + S3AccessKey, "ROOT_SECRET_KEY=" + S3SecretKey},
-		program, "--quiet", "--port", address, "posix", t.TempDir())
-	return "http://" + address
+	s := Start(t, Program{
+		Name: "versitygw",
+		Args: func(addr, dir string) ([]string, error) {
+			return []string{"--quiet", "--port", addr, "posix", dir}, nil
+		},
+		Env: []string{"ROOT_ACCESS_KEY=" + S3AccessKey, "ROOT_SECRET_KEY=" + S3SecretKey},
+	})
+	return "http://" + s.Addr
 }
