@@ -27,6 +27,7 @@ import (
 	"golang.org/x/term"
 
 	"seawal/store"
+	_ "seawal/store/azure"
 	_ "seawal/store/s3"
 )
 

@@ -10,6 +10,6 @@
 //	path_style=true|false        host/bucket instead of bucket.host; on by default with an endpoint
 //
 // An object is created with If-None-Match: *, which the service has to support: of two
-// that write one name, one wins. Uploads carry Content-MD5, so a body that was damaged on its way is refused. Objects over
-// PartSize go up in parts and appear with the last request.
+// that write one name, one wins. Uploads carry Content-MD5, so a body that was damaged on its way is refused. Objects of more than
+// 8 MiB go up in parts and appear with the last request.
 package s3

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"seawal/store"
+	"seawal/store/internal/transfer"
 )
 
 // settings are the parameters of a URL.
@@ -105,7 +106,7 @@ func open(ctx context.Context, u *url.URL) (store.Store, error) {
 func setTransport(t *http.Transport) {
 	t.MaxIdleConnsPerHost = 16
 	t.IdleConnTimeout = 60 * time.Second
-	t.ResponseHeaderTimeout = requestTimeout
+	t.ResponseHeaderTimeout = transfer.RequestTimeout
 }
 
 // newHTTPClient is the client of the configuration, which knows AWS_CA_BUNDLE, as one that can be closed. A redirect is

@@ -8,18 +8,15 @@ import (
 	"iter"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"seawal/store"
+	"seawal/store/internal/transfer"
 )
 
 func init() { store.Register("s3", open) }
-
-// requestTimeout bounds a request that carries little, and the wait for a peer that has gone silent.
-const requestTimeout = 45 * time.Second
 
 // bucket is the store on the objects of a bucket whose keys begin with root.
 type bucket struct {
@@ -63,10 +60,10 @@ func (b *bucket) read(ctx context.Context, name string, off, n int64) (io.ReadCl
 	case off > 0:
 		in.Range = aws.String(fmt.Sprintf("bytes=%d-", off))
 	}
-	quiet, stop := newWatchdog(ctx)
-	out, err := b.client.GetObject(quiet, in)
+	dog := transfer.NewWatchdog(ctx)
+	out, err := b.client.GetObject(dog, in)
 	if err != nil {
-		stop()
+		dog.Stop()
 		if status(err) == http.StatusRequestedRangeNotSatisfiable {
 			return b.atEnd(ctx, name, off, n)
 		}
@@ -74,12 +71,13 @@ func (b *bucket) read(ctx context.Context, name string, off, n int64) (io.ReadCl
 	}
 	if n < 0 {
 		if out.ContentLength == nil {
-			stop()
+			dog.Stop()
 			return nil, errors.Join(errors.New("the service does not say how long the object is"), out.Body.Close())
 		}
 		n = *out.ContentLength
 	}
-	return store.RangeReader(&reader{b: b, ctx: ctx, name: name, body: out.Body, dog: quiet, stop: stop}, n), nil
+	failed := func(err error) error { return b.wrap(ctx, store.OpRead, name, err) }
+	return store.RangeReader(&transfer.Reader{Body: out.Body, Dog: dog, Error: failed}, n), nil
 }
 
 // atEnd answers reads that begin at the end of the object or behind it, or that want nothing.
@@ -98,30 +96,6 @@ func (b *bucket) atEnd(ctx context.Context, name string, off, n int64) (io.ReadC
 	return store.RangeReader(io.NopCloser(strings.NewReader("")), left), nil
 }
 
-// reader is the body of an answer.
-type reader struct {
-	b    *bucket
-	ctx  context.Context
-	name string
-	body io.ReadCloser
-	dog  *watchdog
-	stop func()
-}
-
-func (r *reader) Read(p []byte) (int, error) {
-	n, err := r.body.Read(p)
-	r.dog.kick()
-	if err != nil && err != io.EOF {
-		err = r.b.wrap(r.ctx, store.OpRead, r.name, err)
-	}
-	return n, err
-}
-
-func (r *reader) Close() error {
-	r.stop()
-	return r.body.Close()
-}
-
 // Stat implements store.Store.
 func (b *bucket) Stat(ctx context.Context, name string) (store.Object, error) {
 	if err := begin(ctx, store.ValidateName(name)); err != nil {
@@ -135,7 +109,7 @@ func (b *bucket) Stat(ctx context.Context, name string) (store.Object, error) {
 }
 
 func (b *bucket) stat(ctx context.Context, name string) (store.Object, error) {
-	short, cancel := context.WithTimeout(ctx, requestTimeout)
+	short, cancel := context.WithTimeout(ctx, transfer.RequestTimeout)
 	defer cancel()
 	out, err := b.client.HeadObject(short, &s3.HeadObjectInput{Bucket: &b.name, Key: b.key(name)})
 	if err != nil {
@@ -182,7 +156,7 @@ func (b *bucket) page(ctx context.Context, in *s3.ListObjectsV2Input) (*s3.ListO
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	short, cancel := context.WithTimeout(ctx, requestTimeout)
+	short, cancel := context.WithTimeout(ctx, transfer.RequestTimeout)
 	defer cancel()
 	return b.client.ListObjectsV2(short, in)
 }
@@ -192,7 +166,7 @@ func (b *bucket) Delete(ctx context.Context, name string) error {
 	if err := begin(ctx, store.ValidateName(name)); err != nil {
 		return b.wrap(ctx, store.OpDelete, name, err)
 	}
-	short, cancel := context.WithTimeout(ctx, requestTimeout)
+	short, cancel := context.WithTimeout(ctx, transfer.RequestTimeout)
 	defer cancel()
 	_, err := b.client.DeleteObject(short, &s3.DeleteObjectInput{Bucket: &b.name, Key: b.key(name)})
 	if err == nil {

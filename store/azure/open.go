@@ -1,0 +1,90 @@
+package azure
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+
+	"seawal/store"
+	"seawal/store/internal/transfer"
+)
+
+func init() { store.Register("azblob", open) }
+
+// open is the store.Opener. It asks nothing of the service.
+func open(_ context.Context, u *url.URL) (store.Store, error) {
+	if u.User != nil {
+		return nil, store.Permanent(fmt.Errorf("credentials don't belong into the URL; set AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN"))
+	}
+	if u.Host == "" {
+		return nil, store.Permanent(fmt.Errorf("it names no container; write azblob://container/prefix"))
+	}
+	account := os.Getenv("AZURE_STORAGE_ACCOUNT")
+	for k, v := range u.Query() {
+		if k != "account" {
+			return nil, store.Permanent(fmt.Errorf("unknown parameter %q; there is account, and credentials belong into the environment", k))
+		}
+		account = v[0]
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = 16
+	transport.IdleConnTimeout = 60 * time.Second
+	transport.ResponseHeaderTimeout = transfer.RequestTimeout
+	s := &blobs{http: &http.Client{Transport: transport}, name: u.Host}
+	if root := strings.Trim(u.Path, "/"); root != "" {
+		s.root = root + "/"
+	}
+	options := &container.ClientOptions{ClientOptions: azcore.ClientOptions{
+		Transport: s.http,
+		Retry:     policy.RetryOptions{MaxRetries: -1}, // store.Retry has the policy
+	}}
+	var err error
+	if s.client, err = newClient(u.Host, account, options); err != nil {
+		return nil, store.Permanent(err)
+	}
+	return s, nil
+}
+
+// newClient chooses the credentials.
+func newClient(name, account string, options *container.ClientOptions) (*container.Client, error) {
+	if text := os.Getenv("AZURE_STORAGE_CONNECTION_STRING"); text != "" {
+		c, err := container.NewClientFromConnectionString(text, name, options)
+		if err != nil { // its text may quote a part of the input
+			return nil, fmt.Errorf("AZURE_STORAGE_CONNECTION_STRING can't be used; copy it again from the account's access keys")
+		}
+		return c, nil
+	}
+	endpoint := os.Getenv("AZURE_STORAGE_BLOB_ENDPOINT")
+	switch {
+	case account == "" && endpoint == "":
+		return nil, fmt.Errorf("no account is known; set AZURE_STORAGE_ACCOUNT or AZURE_STORAGE_CONNECTION_STRING, or write azblob://%s/prefix?account=…", name)
+	case endpoint == "":
+		endpoint = "https://" + account + ".blob.core.windows.net"
+	}
+	at := strings.TrimSuffix(endpoint, "/") + "/" + name
+	if key := os.Getenv("AZURE_STORAGE_KEY"); key != "" {
+		cred, err := blob.NewSharedKeyCredential(account, key)
+		if err != nil {
+			return nil, fmt.Errorf("AZURE_STORAGE_KEY is no account key; it is base64 of 64 bytes")
+		}
+		return container.NewClientWithSharedKeyCredential(at, cred, options)
+	}
+	if sas := os.Getenv("AZURE_STORAGE_SAS_TOKEN"); sas != "" {
+		return container.NewClientWithNoCredential(at+"?"+strings.TrimPrefix(sas, "?"), options)
+	}
+	cred, err := azidentity.NewDefaultAzureCredential(nil)
+	if err != nil {
+		return nil, fmt.Errorf("no credentials were found; set AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or sign in: %w", err)
+	}
+	return container.NewClient(at, cred, options)
+}

@@ -1,0 +1,185 @@
+// Package transfer has what the stores share that send large objects in parts over a network.
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Parts of a large object. Services take 10,000 of at least 5 MiB and more, so the parts grow with their number.
+const (
+	PartSize  = 8 << 20 // bytes, of the first growEvery parts
+	growEvery = 1000    // then it doubles, and so on
+	atATime   = 2       // parts in flight; one more is being read
+)
+
+// RequestTimeout bounds a request that carries little, and the wait for a peer that has gone silent.
+const RequestTimeout = 45 * time.Second
+
+// slowest is the line, in bytes a second, for which an upload is still waited.
+const slowest = 32 << 10
+
+// UploadTimeout is how long sending n bytes may take: generous for a slow line, and finite for a silent one.
+func UploadTimeout(n int) time.Duration {
+	return RequestTimeout + time.Duration(n)*time.Second/slowest
+}
+
+// First reads the first part of a body; whole says that it is all of it.
+func First(in io.Reader) (part []byte, whole bool, err error) { return readPart(in, nil, PartSize) }
+
+// readPart reads the next n bytes of the body, into buf if that is large enough; last says that it ended before.
+func readPart(in io.Reader, buf []byte, n int) (part []byte, last bool, err error) {
+	if cap(buf) < n {
+		var b bytes.Buffer // a segment is small as a rule: memory grows with what there is
+		_, err = io.CopyN(&b, in, int64(n))
+		part = b.Bytes()
+	} else {
+		part = buf[:n]
+		var k int
+		k, err = io.ReadFull(in, part)
+		part = part[:k]
+	}
+	switch {
+	case err == nil:
+		return part, false, nil
+	case err == io.EOF || err == io.ErrUnexpectedEOF && cap(buf) >= n: // ReadFull's own
+		return part, true, nil
+	}
+	return nil, false, fmt.Errorf("read the body: %w", err)
+}
+
+// Put sends one part, numbered from 1, and returns what the service calls it. It gives up when ctx ends.
+type Put func(ctx context.Context, part []byte, number int) (tag string, err error)
+
+// Upload sends first and the rest of a body in parts, two at a time, and returns their tags in order. Nothing that it
+// began is under way when it returns. Memory: four parts at most.
+func Upload(ctx context.Context, in io.Reader, first []byte, put Put) (tags []string, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	u := &upload{put: put, results: make(chan result, atATime)}
+	defer func() {
+		if err != nil {
+			cancel()
+		}
+		for u.flying > 0 {
+			if _, failed := u.collect(); err == nil {
+				err = failed
+			}
+		}
+		tags = u.tags
+	}()
+	part, last, size := first, false, PartSize
+	for number := 1; ; number++ {
+		if len(part) > 0 {
+			u.flying++
+			go u.send(ctx, part, number)
+		}
+		if last {
+			return nil, nil
+		}
+		if number%growEvery == 0 {
+			size *= 2
+		}
+		var buf []byte
+		for u.flying >= atATime {
+			if buf, err = u.collect(); err != nil {
+				return nil, err
+			}
+		}
+		if cap(buf) < size {
+			buf = make([]byte, size)
+		}
+		if part, last, err = readPart(in, buf, size); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// upload is of one goroutine, but for send.
+type upload struct {
+	put     Put
+	tags    []string
+	results chan result
+	flying  int // parts that are not collected
+}
+
+type result struct {
+	number int
+	tag    string
+	buf    []byte
+	err    error
+}
+
+func (u *upload) send(ctx context.Context, part []byte, number int) {
+	timed, cancel := context.WithTimeout(ctx, UploadTimeout(len(part)))
+	defer cancel()
+	tag, err := u.put(timed, part, number)
+	if err != nil {
+		err = fmt.Errorf("upload part %d: %w", number, err)
+	}
+	u.results <- result{number, tag, part[:cap(part)], err}
+}
+
+// collect waits for a part and returns its buffer.
+func (u *upload) collect() ([]byte, error) {
+	r := <-u.results
+	u.flying--
+	for len(u.tags) < r.number {
+		u.tags = append(u.tags, "")
+	}
+	u.tags[r.number-1] = r.tag
+	return r.buf, r.err
+}
+
+// errSilent is the cause when a peer has sent nothing for RequestTimeout.
+var errSilent = errors.New("the service has gone silent")
+
+// Watchdog is a context that ends when nobody has called Kick for RequestTimeout.
+type Watchdog struct {
+	context.Context
+	timer  *time.Timer
+	cancel context.CancelCauseFunc
+}
+
+// NewWatchdog returns one that has just been kicked. It has to be stopped.
+func NewWatchdog(ctx context.Context) *Watchdog {
+	ctx, cancel := context.WithCancelCause(ctx)
+	return &Watchdog{ctx, time.AfterFunc(RequestTimeout, func() { cancel(errSilent) }), cancel}
+}
+
+// Kick says that something came.
+func (d *Watchdog) Kick() { d.timer.Reset(RequestTimeout) }
+
+// Stop ends the context.
+func (d *Watchdog) Stop() {
+	d.timer.Stop()
+	d.cancel(nil)
+}
+
+// Reader is a body that is being received under a Watchdog.
+type Reader struct {
+	Body  io.ReadCloser
+	Dog   *Watchdog
+	Error func(error) error // what to make of an error
+}
+
+func (r *Reader) Read(p []byte) (int, error) {
+	n, err := r.Body.Read(p)
+	if n > 0 {
+		r.Dog.Kick()
+	}
+	if err != nil && err != io.EOF {
+		err = r.Error(err)
+	}
+	return n, err
+}
+
+// Close stops the Watchdog too.
+func (r *Reader) Close() error {
+	r.Dog.Stop()
+	return r.Body.Close()
+}
