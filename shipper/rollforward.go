@@ -67,28 +67,26 @@ func RollForward(ctx context.Context, cfg RollForwardConfig) (*RolledForward, er
 		return nil, err
 	}
 	if isHot(cfg.DBPath + "-journal") {
-		if err := cfg.Recover(); err != nil {
+		if err := cfg.recover(); err != nil {
 			return nil, err
 		}
 	}
+	if now := statFile(cfg.DBPath); st.Clean != nil && st.Position == o.pos && now != nil && *now == *st.Clean {
+		return nil, nil
+	}
 	// A first look, without a lock: nearly always nothing is missing.
 	look, cancel = context.WithTimeout(ctx, 6*cfg.Patience)
-	at, _, err := lookForLoss(look, cfg, st, o)
+	at, err := firstLook(look, cfg, o)
 	cancel()
 	if err != nil || at.IsZero() {
 		return nil, err
 	}
-	release, err := cfg.Exclusive()
-	if err != nil {
-		return nil, err
-	}
-	killpoint.Hit("shipper/rollforward-locked")
-	done, err := cfg.prepare(ctx, st, o)
-	if err = errors.Join(err, release()); err != nil || done == nil {
+	done, err := cfg.prepareLocked(ctx, o)
+	if err != nil || done == nil {
 		return nil, err
 	}
 	killpoint.Hit("shipper/rollforward-unlocked")
-	if err := cfg.Recover(); err != nil {
+	if err := cfg.recover(); err != nil {
 		return nil, fmt.Errorf("bring %s to %v: %w", cfg.DBPath, done.To, err)
 	}
 	p, err := openOffline(cfg.DBPath)
@@ -142,17 +140,27 @@ func endOfOurs(ctx context.Context, s store.Store, st *state) (origin, error) {
 	return origin{replica.Pos{Timeline: newest.Timeline, Tx: info.Last}, info.After, info.Place, info.Writer}, nil
 }
 
-// lookForLoss returns the earlier point of the replica that the database is at, with its page checksums; zero
-// when it is at none.
-func lookForLoss(ctx context.Context, cfg RollForwardConfig, st *state, o origin) (at replica.Pos, table *pagesum.Table, err error) {
-	if now := statFile(cfg.DBPath); st.Clean != nil && st.Position == o.pos && now != nil && *now == *st.Clean {
-		return at, nil, nil
+// recover has SQLite play a hot journal back. SQLite removes it without waiting for the disk: after a loss of power it
+// could be there again, and be played back over what was committed since.
+func (cfg RollForwardConfig) recover() error {
+	if err := cfg.Recover(); err != nil {
+		return err
 	}
+	return syncDir(filepath.Dir(cfg.DBPath))
+}
+
+func firstLook(ctx context.Context, cfg RollForwardConfig, o origin) (at replica.Pos, err error) {
 	p, err := openOffline(cfg.DBPath)
 	if err != nil {
-		return at, nil, fmt.Errorf("read %s: %w", cfg.DBPath, err)
+		return at, fmt.Errorf("read %s: %w", cfg.DBPath, err)
 	}
-	defer func() { err = errors.Join(err, p.Close()) }()
+	at, _, err = lookForLoss(ctx, cfg.Store, o, p)
+	return at, errors.Join(err, p.Close())
+}
+
+// lookForLoss returns the earlier point of the replica that the database is at, with its page checksums; zero
+// when it is at none.
+func lookForLoss(ctx context.Context, s store.Store, o origin, p *pinned) (at replica.Pos, table *pagesum.Table, err error) {
 	if p.PageCount() == 0 {
 		return at, nil, nil
 	}
@@ -164,17 +172,35 @@ func lookForLoss(ctx context.Context, cfg RollForwardConfig, st *state, o origin
 	if table, err = p.sums(ctx); err != nil || table.Total() == o.after {
 		return at, nil, err
 	}
-	at, _, err = findPoint(ctx, cfg.Store, o.pos, []pagesum.Sum{table.Total()}, math.MaxInt64)
+	at, _, err = findPoint(ctx, s, o.pos, []pagesum.Sum{table.Total()}, math.MaxInt64)
 	return at, table, err
 }
 
-// prepare writes the journal. The database is locked.
-func (cfg RollForwardConfig) prepare(ctx context.Context, st *state, o origin) (*RolledForward, error) {
+// prepareLocked is prepare under the lock. The file that it reads is closed last: closing any descriptor of a file drops
+// the locks that the process has on it, SQLite's included.
+func (cfg RollForwardConfig) prepareLocked(ctx context.Context, o origin) (*RolledForward, error) {
+	release, err := cfg.Exclusive()
+	if err != nil {
+		return nil, err
+	}
+	killpoint.Hit("shipper/rollforward-locked")
+	p, err := openOffline(cfg.DBPath)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read %s: %w", cfg.DBPath, err), release())
+	}
+	done, err := cfg.prepare(ctx, o, p)
+	if err = errors.Join(err, release(), p.Close()); err != nil {
+		return nil, err
+	}
+	return done, nil
+}
+
+// prepare writes the journal, for the database that p is. It is locked.
+func (cfg RollForwardConfig) prepare(ctx context.Context, o origin, p *pinned) (*RolledForward, error) {
 	if fi, err := os.Stat(cfg.DBPath + "-wal"); err == nil && fi.Size() > 0 {
 		return nil, fmt.Errorf("bring %s to %v: its log could not be emptied", cfg.DBPath, o.pos)
 	}
-	st.Clean = nil // the look has written, perhaps
-	at, local, err := lookForLoss(ctx, cfg, st, o)
+	at, local, err := lookForLoss(ctx, cfg.Store, o, p)
 	if err != nil || at.IsZero() {
 		return nil, err
 	}
