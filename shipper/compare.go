@@ -77,15 +77,7 @@ func (s *Shipper) compare(ctx context.Context, o origin, table *pagesum.Table, p
 // saved, or the state is that of an older disk.
 func (s *Shipper) mayHaveLost(end replica.Pos) bool {
 	st := s.state
-	switch {
-	case st == nil:
-		return false
-	case st.Behind:
-		return true
-	case st.Boot == bootID() && st.Boot != "":
-		return false
-	}
-	return st.Clean == nil || st.Position != end
+	return st != nil && st.mayBeBehind() && (st.Behind || st.Clean == nil || st.Position != end)
 }
 
 // compareEarlier looks for a point before the end of the replica that the database

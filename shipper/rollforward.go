@@ -24,8 +24,10 @@ var bootID = readBootID
 // at the store, the answer is no as long as the machine is up since the state was saved.
 func MayBeBehind(stateDir string) bool {
 	st, _, err := loadState(stateDir)
-	return err == nil && st != nil && (st.Behind || st.Boot == "" || st.Boot != bootID())
+	return err == nil && st != nil && st.mayBeBehind()
 }
+
+func (st *state) mayBeBehind() bool { return st.Behind || st.Boot == "" || st.Boot != bootID() }
 
 // RollForwardConfig is what RollForward needs. All of it has to be set.
 type RollForwardConfig struct {

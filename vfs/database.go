@@ -299,15 +299,23 @@ func (d *database) dial(role string) (*sqlite3.SQLiteConn, error) {
 		params["mode"] = "ro"
 	}
 	d.mu.Unlock()
-	conn, err := (&sqlite3.SQLiteDriver{}).Open(target{dsn: fileURI(d.path)}.withParams(params))
+	c, err := openFile(d.path, params)
 	if err != nil {
 		return nil, err
 	}
-	c := conn.(*sqlite3.SQLiteConn)
 	if _, err := c.Exec("PRAGMA wal_autocheckpoint=0", nil); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
+}
+
+// openFile opens a connection of our own.
+func openFile(path string, params map[string]string) (*sqlite3.SQLiteConn, error) {
+	conn, err := (&sqlite3.SQLiteDriver{}).Open(target{dsn: fileURI(path)}.withParams(params))
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*sqlite3.SQLiteConn), nil
 }
 
 // start begins to ship, once the application's first connection is open.

@@ -83,9 +83,5 @@ func openPlain(path, vfsName string) (*sqlite3.SQLiteConn, error) {
 	if vfsName != "" {
 		params["vfs"] = vfsName
 	}
-	conn, err := (&sqlite3.SQLiteDriver{}).Open(target{dsn: fileURI(path)}.withParams(params))
-	if err != nil {
-		return nil, err
-	}
-	return conn.(*sqlite3.SQLiteConn), nil
+	return openFile(path, params)
 }

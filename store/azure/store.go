@@ -35,14 +35,6 @@ type blobs struct {
 
 var _ store.Store = (*blobs)(nil)
 
-// begin is what every call does first.
-func begin(ctx context.Context, err error) error {
-	if err != nil {
-		return err
-	}
-	return ctx.Err()
-}
-
 // absent is the condition that makes creation happen once.
 func absent() *blob.AccessConditions {
 	return &blob.AccessConditions{ModifiedAccessConditions: &blob.ModifiedAccessConditions{IfNoneMatch: to.Ptr(azcore.ETagAny)}}
@@ -55,7 +47,7 @@ func sum(p []byte) blob.TransferValidationType {
 
 // Create implements store.Store.
 func (s *blobs) Create(ctx context.Context, name string, body store.Body) error {
-	err := begin(ctx, store.ValidateName(name))
+	err := transfer.Begin(ctx, store.ValidateName(name))
 	if err == nil {
 		err = s.create(ctx, s.client.NewBlockBlobClient(s.root+name), body)
 	}
@@ -111,53 +103,31 @@ func (s *blobs) Read(ctx context.Context, name string, off, n int64) (io.ReadClo
 }
 
 func (s *blobs) read(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
-	if err := begin(ctx, errors.Join(store.ValidateName(name), store.ValidateRange(off, n))); err != nil {
+	if err := transfer.Begin(ctx, store.ValidateName(name), store.ValidateRange(off, n)); err != nil {
 		return nil, err
 	}
-	if n == 0 {
-		return s.atEnd(ctx, name, off, n)
-	}
-	dog := transfer.NewWatchdog(ctx)
-	out, err := s.client.NewBlobClient(s.root+name).DownloadStream(dog, &blob.DownloadStreamOptions{
-		Range: blob.HTTPRange{Offset: off, Count: max(n, 0)}, // 0: to the end
-	})
-	if err != nil {
-		dog.Stop()
-		if status(err) == http.StatusRequestedRangeNotSatisfiable {
-			return s.atEnd(ctx, name, off, n)
-		}
-		return nil, err
-	}
-	if n < 0 {
-		if out.ContentLength == nil {
-			dog.Stop()
-			return nil, errors.Join(errors.New("the service does not say how long the object is"), out.Body.Close())
-		}
-		n = *out.ContentLength
-	}
-	failed := func(err error) error { return s.wrap(ctx, store.OpRead, name, err) }
-	return store.RangeReader(&transfer.Reader{Body: out.Body, Dog: dog, Error: failed}, n), nil
-}
-
-// atEnd answers reads that begin at the end of the object or behind it, or that want nothing.
-func (s *blobs) atEnd(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
-	o, err := s.stat(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	left := max(n, 0)
-	if off > o.Size {
-		left = max(left, 1) // behind the end even nothing is too much
-	}
-	if off < o.Size {
-		left = 0
-	}
-	return store.RangeReader(io.NopCloser(strings.NewReader("")), left), nil
+	return transfer.Read(ctx, transfer.Object{
+		Get: func(ctx context.Context, off, n int64) (io.ReadCloser, *int64, error) {
+			out, err := s.client.NewBlobClient(s.root+name).DownloadStream(ctx, &blob.DownloadStreamOptions{
+				Range: blob.HTTPRange{Offset: off, Count: max(n, 0)}, // 0: to the end
+			})
+			if err != nil {
+				return nil, nil, err
+			}
+			return out.Body, out.ContentLength, nil
+		},
+		Size: func(ctx context.Context) (int64, error) {
+			o, err := s.stat(ctx, name)
+			return o.Size, err
+		},
+		IsBehind: func(err error) bool { return status(err) == http.StatusRequestedRangeNotSatisfiable },
+		Failed:   func(err error) error { return s.wrap(ctx, store.OpRead, name, err) },
+	}, off, n)
 }
 
 // Stat implements store.Store.
 func (s *blobs) Stat(ctx context.Context, name string) (o store.Object, err error) {
-	if err = begin(ctx, store.ValidateName(name)); err == nil {
+	if err = transfer.Begin(ctx, store.ValidateName(name)); err == nil {
 		o, err = s.stat(ctx, name)
 	}
 	if err != nil {
@@ -183,7 +153,7 @@ func (s *blobs) stat(ctx context.Context, name string) (store.Object, error) {
 func (s *blobs) List(ctx context.Context, prefix, after string) iter.Seq2[store.Object, error] {
 	return func(yield func(store.Object, error) bool) {
 		fail := func(err error) { yield(store.Object{}, s.wrap(ctx, store.OpList, prefix, err)) }
-		if err := begin(ctx, errors.Join(store.ValidatePrefix(prefix), store.ValidatePrefix(after))); err != nil {
+		if err := transfer.Begin(ctx, store.ValidatePrefix(prefix), store.ValidatePrefix(after)); err != nil {
 			fail(err)
 			return
 		}
@@ -228,7 +198,7 @@ func (s *blobs) page(ctx context.Context, next func(context.Context) (container.
 
 // Delete implements store.Store.
 func (s *blobs) Delete(ctx context.Context, name string) error {
-	err := begin(ctx, store.ValidateName(name))
+	err := transfer.Begin(ctx, store.ValidateName(name))
 	if err == nil {
 		short, cancel := context.WithTimeout(ctx, transfer.RequestTimeout)
 		defer cancel()

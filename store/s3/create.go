@@ -19,7 +19,7 @@ import (
 
 // Create implements store.Store.
 func (b *bucket) Create(ctx context.Context, name string, body store.Body) error {
-	if err := begin(ctx, store.ValidateName(name)); err != nil {
+	if err := transfer.Begin(ctx, store.ValidateName(name)); err != nil {
 		return b.wrap(ctx, store.OpCreate, name, err)
 	}
 	if err := b.create(ctx, name, body); err != nil {

@@ -3,13 +3,11 @@ package s3_test
 import (
 	"errors"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"testing"
 
+	"seawal/internal/testserver/proxy"
 	"seawal/store"
 )
 
@@ -71,47 +69,25 @@ func TestBadInput(t *testing.T) {
 	})
 }
 
-// proxied puts a proxy before the service that answers as it likes. It returns the store behind it.
-func proxied(t *testing.T, answer func(w http.ResponseWriter, r *http.Request, apply func(http.ResponseWriter))) store.Store {
+// proxied returns the store behind a proxy.
+func proxied(t *testing.T) (store.Store, *proxy.HTTP) {
 	endpoint, _ := server(t)
-	to, err := url.Parse(endpoint)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The Host is signed, and stays.
-	rp := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to); r.Out.Host = r.In.Host }}
-	p := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer(w, r, func(w http.ResponseWriter) { rp.ServeHTTP(w, r) })
-	}))
-	t.Cleanup(p.Close)
-	t.Setenv("AWS_ENDPOINT_URL_S3", p.URL)
+	p := proxy.NewHTTP(t, strings.TrimPrefix(endpoint, "http://"))
+	t.Setenv("AWS_ENDPOINT_URL_S3", "http://"+p.Addr())
 	s, err := store.Open(t.Context(), "s3://bucket/proxied")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	return s
+	return s, p
 }
 
 // The write is applied and the answer is lost: the next attempt is told that the name is taken.
 func TestLostAcknowledgement(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		lose func(http.ResponseWriter)
-	}{
-		{"503", func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) }},
-		{"cut", func(http.ResponseWriter) { panic(http.ErrAbortHandler) }},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			var lost atomic.Bool
-			s := proxied(t, func(w http.ResponseWriter, r *http.Request, apply func(http.ResponseWriter)) {
-				if r.Method != http.MethodPut || lost.Swap(true) {
-					apply(w)
-					return
-				}
-				apply(httptest.NewRecorder())
-				c.lose(w)
-			})
+	for name, status := range map[string]int{"503": http.StatusServiceUnavailable, "cut": 0} {
+		t.Run(name, func(t *testing.T) {
+			s, p := proxied(t)
+			p.Inject(proxy.Method(http.MethodPut), 1, proxy.LoseAck(status))
 			err := put(t, s, "a")
 			if err == nil || errors.Is(err, store.ErrExist) || store.IsPermanent(err) {
 				t.Fatalf("first attempt: %v; want an unknown outcome", err)
@@ -128,29 +104,26 @@ func TestLostAcknowledgement(t *testing.T) {
 
 // Each request is made once: repeating is store.Retry's, and every upload carries a checksum and the condition.
 func TestRequests(t *testing.T) {
-	var puts atomic.Int64
-	s := proxied(t, func(w http.ResponseWriter, r *http.Request, _ func(http.ResponseWriter)) {
-		puts.Add(1)
-		if r.Header.Get("Content-MD5") == "" || r.Header.Get("If-None-Match") != "*" {
-			t.Errorf("headers of an upload: %v", r.Header)
-		}
-		w.WriteHeader(http.StatusTooManyRequests)
-	})
+	s, p := proxied(t)
+	p.Inject(proxy.Any, -1, proxy.Answer(http.StatusTooManyRequests, ""))
 	if err := put(t, s, "a"); err == nil || store.IsPermanent(err) {
 		t.Errorf("429: %v; want an error that is worth another attempt", err)
 	}
-	if n := puts.Load(); n != 1 {
-		t.Errorf("%d requests for one attempt", n)
+	seen := p.Requests()
+	if len(seen) != 1 {
+		t.Fatalf("%d requests for one attempt", len(seen))
+	}
+	if h := seen[0].Header; h.Get("Content-MD5") == "" || h.Get("If-None-Match") != "*" {
+		t.Errorf("headers of an upload: %v", h)
 	}
 }
 
 // A body that was damaged on its way is refused by the service.
 func TestDamagedBody(t *testing.T) {
-	s := proxied(t, func(w http.ResponseWriter, r *http.Request, apply func(http.ResponseWriter)) {
-		if r.Method == http.MethodPut {
-			r.Header.Set("Content-MD5", "AAAAAAAAAAAAAAAAAAAAAA==")
-		}
-		apply(w)
+	s, p := proxied(t)
+	p.Inject(proxy.Method(http.MethodPut), -1, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		r.Header.Set("Content-MD5", "AAAAAAAAAAAAAAAAAAAAAA==")
+		next.ServeHTTP(w, r)
 	})
 	if err := put(t, s, "a"); err == nil {
 		t.Error("stored")

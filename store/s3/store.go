@@ -30,14 +30,6 @@ var _ store.Store = (*bucket)(nil)
 
 func (b *bucket) key(name string) *string { return aws.String(b.root + name) }
 
-// begin is what every call does first.
-func begin(ctx context.Context, err error) error {
-	if err != nil {
-		return err
-	}
-	return ctx.Err()
-}
-
 // Read implements store.Store.
 func (b *bucket) Read(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
 	r, err := b.read(ctx, name, off, n)
@@ -48,57 +40,36 @@ func (b *bucket) Read(ctx context.Context, name string, off, n int64) (io.ReadCl
 }
 
 func (b *bucket) read(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
-	if err := begin(ctx, errors.Join(store.ValidateName(name), store.ValidateRange(off, n))); err != nil {
+	if err := transfer.Begin(ctx, store.ValidateName(name), store.ValidateRange(off, n)); err != nil {
 		return nil, err
 	}
-	in := &s3.GetObjectInput{Bucket: &b.name, Key: b.key(name)}
-	switch {
-	case n == 0:
-		return b.atEnd(ctx, name, off, n)
-	case n > 0:
-		in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", off, off+n-1))
-	case off > 0:
-		in.Range = aws.String(fmt.Sprintf("bytes=%d-", off))
-	}
-	dog := transfer.NewWatchdog(ctx)
-	out, err := b.client.GetObject(dog, in)
-	if err != nil {
-		dog.Stop()
-		if status(err) == http.StatusRequestedRangeNotSatisfiable {
-			return b.atEnd(ctx, name, off, n)
-		}
-		return nil, err
-	}
-	if n < 0 {
-		if out.ContentLength == nil {
-			dog.Stop()
-			return nil, errors.Join(errors.New("the service does not say how long the object is"), out.Body.Close())
-		}
-		n = *out.ContentLength
-	}
-	failed := func(err error) error { return b.wrap(ctx, store.OpRead, name, err) }
-	return store.RangeReader(&transfer.Reader{Body: out.Body, Dog: dog, Error: failed}, n), nil
-}
-
-// atEnd answers reads that begin at the end of the object or behind it, or that want nothing.
-func (b *bucket) atEnd(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
-	o, err := b.stat(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	left := max(n, 0)
-	if off > o.Size {
-		left = max(left, 1) // behind the end even nothing is too much
-	}
-	if off < o.Size {
-		left = 0
-	}
-	return store.RangeReader(io.NopCloser(strings.NewReader("")), left), nil
+	return transfer.Read(ctx, transfer.Object{
+		Get: func(ctx context.Context, off, n int64) (io.ReadCloser, *int64, error) {
+			in := &s3.GetObjectInput{Bucket: &b.name, Key: b.key(name)}
+			switch {
+			case n > 0:
+				in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", off, off+n-1))
+			case off > 0:
+				in.Range = aws.String(fmt.Sprintf("bytes=%d-", off))
+			}
+			out, err := b.client.GetObject(ctx, in)
+			if err != nil {
+				return nil, nil, err
+			}
+			return out.Body, out.ContentLength, nil
+		},
+		Size: func(ctx context.Context) (int64, error) {
+			o, err := b.stat(ctx, name)
+			return o.Size, err
+		},
+		IsBehind: func(err error) bool { return status(err) == http.StatusRequestedRangeNotSatisfiable },
+		Failed:   func(err error) error { return b.wrap(ctx, store.OpRead, name, err) },
+	}, off, n)
 }
 
 // Stat implements store.Store.
 func (b *bucket) Stat(ctx context.Context, name string) (store.Object, error) {
-	if err := begin(ctx, store.ValidateName(name)); err != nil {
+	if err := transfer.Begin(ctx, store.ValidateName(name)); err != nil {
 		return store.Object{}, b.wrap(ctx, store.OpStat, name, err)
 	}
 	o, err := b.stat(ctx, name)
@@ -121,7 +92,7 @@ func (b *bucket) stat(ctx context.Context, name string) (store.Object, error) {
 // List implements store.Store.
 func (b *bucket) List(ctx context.Context, prefix, after string) iter.Seq2[store.Object, error] {
 	return func(yield func(store.Object, error) bool) {
-		if err := begin(ctx, errors.Join(store.ValidatePrefix(prefix), store.ValidatePrefix(after))); err != nil {
+		if err := transfer.Begin(ctx, store.ValidatePrefix(prefix), store.ValidatePrefix(after)); err != nil {
 			yield(store.Object{}, b.wrap(ctx, store.OpList, prefix, err))
 			return
 		}
@@ -163,7 +134,7 @@ func (b *bucket) page(ctx context.Context, in *s3.ListObjectsV2Input) (*s3.ListO
 
 // Delete implements store.Store. Where versions are kept, the object is hidden by a delete marker.
 func (b *bucket) Delete(ctx context.Context, name string) error {
-	if err := begin(ctx, store.ValidateName(name)); err != nil {
+	if err := transfer.Begin(ctx, store.ValidateName(name)); err != nil {
 		return b.wrap(ctx, store.OpDelete, name, err)
 	}
 	short, cancel := context.WithTimeout(ctx, transfer.RequestTimeout)

@@ -1,10 +1,10 @@
-// Package transfer has what the stores share that send large objects in parts over a network.
+// Package transfer has what the stores share that reach a service over a network: sending large objects in parts,
+// receiving them in ranges, and how long to wait for either.
 package transfer
 
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -133,53 +133,4 @@ func (u *upload) collect() ([]byte, error) {
 	}
 	u.tags[r.number-1] = r.tag
 	return r.buf, r.err
-}
-
-// errSilent is the cause when a peer has sent nothing for RequestTimeout.
-var errSilent = errors.New("the service has gone silent")
-
-// Watchdog is a context that ends when nobody has called Kick for RequestTimeout.
-type Watchdog struct {
-	context.Context
-	timer  *time.Timer
-	cancel context.CancelCauseFunc
-}
-
-// NewWatchdog returns one that has just been kicked. It has to be stopped.
-func NewWatchdog(ctx context.Context) *Watchdog {
-	ctx, cancel := context.WithCancelCause(ctx)
-	return &Watchdog{ctx, time.AfterFunc(RequestTimeout, func() { cancel(errSilent) }), cancel}
-}
-
-// Kick says that something came.
-func (d *Watchdog) Kick() { d.timer.Reset(RequestTimeout) }
-
-// Stop ends the context.
-func (d *Watchdog) Stop() {
-	d.timer.Stop()
-	d.cancel(nil)
-}
-
-// Reader is a body that is being received under a Watchdog.
-type Reader struct {
-	Body  io.ReadCloser
-	Dog   *Watchdog
-	Error func(error) error // what to make of an error
-}
-
-func (r *Reader) Read(p []byte) (int, error) {
-	n, err := r.Body.Read(p)
-	if n > 0 {
-		r.Dog.Kick()
-	}
-	if err != nil && err != io.EOF {
-		err = r.Error(err)
-	}
-	return n, err
-}
-
-// Close stops the Watchdog too.
-func (r *Reader) Close() error {
-	r.Dog.Stop()
-	return r.Body.Close()
 }
