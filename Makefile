@@ -9,11 +9,12 @@ C_SOURCES   := vfs/shim.c vfs/capture.c vfs/consumer.c internal/vfstest/trace.c 
 # What carries no cgo, and must stay so.
 PURE        := ./shipper/... ./restore/... ./store/... ./internal/segment/... ./internal/pagesum/... ./internal/wal/... ./internal/replica/...
 
-.PHONY: help build demo test testservers check bench fuzz sanitize clean
+.PHONY: help build demo test reliability testservers check bench fuzz sanitize clean
 
 help:
 	@echo "make demo      write, kill, restore, compare: the main job on a local folder"
 	@echo "make test      all tests under the race detector, with the stores' servers"
+	@echo "make reliability  docs/RELIABILITY.md anew, as the tests record it (PKG=./vfs: its rows alone)"
 	@echo "make testservers  what make test needs of them, into .testservers"
 	@echo "make check     format, vet, staticcheck, C warnings, builds without cgo"
 	@echo "make bench     what replication costs the writer, beside plain SQLite"
@@ -27,9 +28,15 @@ build:
 demo:
 	@$(GO) run ./cmd/demo $(DEMOFLAGS)
 
-# A missing server fails a test here; under a plain go test it skips it.
+# A missing server fails a test here; under a plain go test it skips it. The ledger has a new name each time, so
+# that no test that records is taken from the cache.
+RECORDED = ledger=$$(mktemp) && trap 'rm -f "$$ledger"' EXIT && SEAWAL_RELIABILITY="$$ledger" SEAWAL_REQUIRE=all $(GO) test -race -timeout 20m $(TESTFLAGS)
 test: testservers
-	SEAWAL_REQUIRE=all $(GO) test -race -timeout 20m $(TESTFLAGS) ./...
+	@$(RECORDED) ./... $(if $(TESTFLAGS),,&& $(GO) run ./internal/reliability/cmd -ledger "$$ledger")
+
+# docs/RELIABILITY.md, written by the tests. PKG: only the rows of these packages.
+reliability: testservers
+	@$(RECORDED) $(or $(PKG),./...) && $(GO) run ./internal/reliability/cmd -ledger "$$ledger" -write $(if $(PKG),$$($(GO) list $(PKG)))
 
 testservers:
 	@GO="$(GO)" internal/testserver/install

@@ -75,7 +75,7 @@ var forbidden = []struct{ from, to []string }{
 	{[]string{"store"}, []string{"vfs", "shipper", "restore", "internal"}},
 	{[]string{"internal/wal", "internal/pagesum", "internal/segment"}, []string{"vfs", "shipper", "restore", "store", "internal/replica"}},
 	{[]string{"internal/replica"}, []string{"vfs", "shipper", "restore"}},
-	{[]string{"vfs", "shipper", "restore"}, []string{"store/storetest", "store/faultstore", "store/gcs", "store/azure", "store/s3", "store/sftp", "internal/vfstest", "internal/crashtest", "internal/testserver"}},
+	{[]string{"vfs", "shipper", "restore"}, []string{"store/storetest", "store/faultstore", "store/gcs", "store/azure", "store/s3", "store/sftp", "internal/vfstest", "internal/crashtest", "internal/testserver", "internal/reliability"}},
 }
 
 // entry says where a module may be imported directly. Tests are free.
