@@ -248,12 +248,16 @@ func (s *Shipper) meet(ctx context.Context, rep replica.Replica, p *pinned) erro
 	if plan.log != nil {
 		defer plan.log.close()
 	}
+	if plan.at == o.pos {
+		s.latest = max(s.latest, o.time)
+	}
 	return s.carryOut(ctx, newest, plan, p)
 }
 
 // origin is where a replica stands.
 type origin struct {
 	pos    replica.Pos // zero: no transaction yet
+	time   int64       // of its commit, unix nanoseconds; 0: not known
 	after  pagesum.Sum
 	place  wal.Place
 	writer segment.ID
@@ -272,17 +276,17 @@ func (s *Shipper) findOrigin(ctx context.Context, tl replica.Timeline) (origin, 
 	switch {
 	case err == nil:
 		pos := replica.Pos{Timeline: tl.Timeline, Tx: info.Last}
-		return origin{pos, info.After, info.Place, info.Writer}, nil
+		return origin{pos, info.LastTime, info.After, info.Place, info.Writer}, nil
 	case !errors.Is(err, store.ErrNotExist):
 		return origin{}, err
 	case !known.IsZero() && s.table != nil:
-		return origin{known, s.table.Total(), s.state.Place, s.writer}, nil
+		return origin{known, s.state.Time, s.table.Total(), s.state.Place, s.writer}, nil
 	case !known.IsZero():
 		t, err := s.tableAt(ctx, known)
 		if err != nil {
 			return origin{}, err
 		}
-		return origin{known, t.Total(), s.state.Place, s.writer}, nil
+		return origin{known, s.state.Time, t.Total(), s.state.Place, s.writer}, nil
 	case tl.Parent != 0:
 		pos := replica.Pos{Timeline: tl.Timeline, Tx: tl.ParentTx}
 		t, err := s.tableAt(ctx, pos)
@@ -358,7 +362,7 @@ func (s *Shipper) carryOut(ctx context.Context, newest replica.Timeline, plan *p
 	killpoint.Hit("shipper/attach-decided")
 	s.setTable(plan.table)
 	s.place = plan.place
-	s.state = &state{Format: stateFormat, Replica: s.id, Writer: s.writer, Position: at, After: plan.table.Total().String(), Place: plan.place}
+	s.state = &state{Format: stateFormat, Replica: s.id, Writer: s.writer, Position: at, Time: s.latest, After: plan.table.Total().String(), Place: plan.place}
 	if err := saveState(s.cfg.StateDir, s.state); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package shipper
 
 import (
 	"fmt"
+	"time"
 
 	"seawal/internal/pagesum"
 	"seawal/internal/segment"
@@ -19,6 +20,9 @@ type encodeScratch struct {
 // fewFrames is up to how many frames a linear search finds a page faster than a map.
 const fewFrames = 16
 
+// clockNotice is how far a clock has to be set back to be spoken of. Less is what time servers do all day.
+const clockNotice = time.Second
+
 // transaction is what the caller of begin knows of one.
 type transaction struct {
 	number, span uint64
@@ -33,7 +37,21 @@ func (s *Shipper) begin(t transaction) error {
 	if err := s.openBatch(t.number-t.span+1, t.time); err != nil {
 		return err
 	}
-	return s.batch.enc.Begin(segment.Tx{Number: t.number, Span: t.span, Time: t.time, PageCount: t.pageCount})
+	return s.batch.enc.Begin(segment.Tx{Number: t.number, Span: t.span, Time: s.commitTime(t.time), PageCount: t.pageCount})
+}
+
+// commitTime is the time that a transaction gets in the replica, where times never go back on a timeline: a moment would
+// have several points then, or the wrong one. When the clock was set back they stand still until it has caught up.
+func (s *Shipper) commitTime(at int64) int64 {
+	if at >= s.latest {
+		s.latest, s.isBack = at, false
+		return at
+	}
+	if back := time.Duration(s.latest - at); back >= clockNotice && !s.isBack {
+		s.isBack = true
+		s.noteClock(back)
+	}
+	return s.latest
 }
 
 // end completes the transaction.

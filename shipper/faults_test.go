@@ -342,3 +342,43 @@ func TestStateOfWhatDidNotLandIsNotSaved(t *testing.T) {
 		w.verify()
 	})
 }
+
+// A clock that is set back makes no transaction older than the one before it, in this process or the next, and
+// is spoken of. Once it has caught up, times are exact again.
+func TestClockIsSetBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := shipped(t, true)
+		w.start()
+		w.position()
+		w.commit(1)
+		w.flush()
+		for i, skew := range []time.Duration{-time.Hour, -2 * time.Hour, -time.Minute} {
+			w.src.skew = skew
+			w.commit(1)
+			w.src.commit(CommitRange, w.tx(1), w.tx(2))
+			w.src.commit(CommitGap, w.tx(1))
+			w.note()
+			w.flush()
+			if st := w.sh.Status(); i == 0 && (!strings.Contains(st.Notice, "difference") || st.Lag < 0) {
+				t.Errorf("status %+v", st)
+			}
+			w.stop()
+			w.start()
+			w.position()
+		}
+		w.src.skew = -time.Hour
+		w.commit(1)
+		w.flush()
+		if st := w.sh.Status(); !strings.Contains(st.Notice, "clock was set back by 1h0m0s") {
+			t.Errorf("notice %q", st.Notice)
+		}
+		time.Sleep(2 * time.Hour)
+		w.commit(1)
+		w.flush()
+		w.stop()
+		txs := w.verify()
+		if a, b := txs[len(txs)-2].Time, txs[len(txs)-1].Time; b != w.src.time || b <= a {
+			t.Errorf("the clock has caught up, and the last time is %d after %d, not %d", b, a, w.src.time)
+		}
+	})
+}

@@ -188,6 +188,7 @@ type fakeSource struct {
 	queue    []Commit
 	ticket   uint64
 	time     int64
+	skew     time.Duration // of the clock
 	released uint64
 	armed    bool
 	nexts    int   // calls of Next
@@ -231,7 +232,7 @@ func (f *fakeSource) commit(kind CommitKind, txs ...tx) {
 		c.From, c.To = wal.Place{}, wal.Place{}
 	}
 	f.ticket += c.Count
-	f.time = time.Now().UnixNano()
+	f.time = time.Now().Add(f.skew).UnixNano()
 	c.Ticket, c.Time = f.ticket, f.time
 	f.queue = append(f.queue, c)
 	if f.armed {
@@ -324,7 +325,7 @@ func (f *fakeSource) BeginRead(context.Context) (ReadTx, error) {
 	f.m.pinned++
 	place := f.m.placeLocked()
 	place.Cksum = [2]uint32{}
-	r := &fakeRead{f: f, m: f.m, place: place, ticket: f.ticket, pages: uint32(len(f.m.pages)), file: f.m.file.clone()}
+	r := &fakeRead{f: f, m: f.m, place: place, ticket: f.ticket, time: f.time, pages: uint32(len(f.m.pages)), file: f.m.file.clone()}
 	if f.m.frames == 0 {
 		r.file = f.m.pages.clone()
 	}
@@ -336,6 +337,7 @@ type fakeRead struct {
 	m      *model
 	place  wal.Place
 	ticket uint64
+	time   int64
 	pages  uint32
 	file   image
 	closed bool
@@ -343,6 +345,7 @@ type fakeRead struct {
 
 func (r *fakeRead) Place() wal.Place { return r.place }
 func (r *fakeRead) Ticket() uint64   { return r.ticket }
+func (r *fakeRead) Time() int64      { return r.time }
 func (r *fakeRead) PageSize() int {
 	if r.pages == 0 {
 		return 0

@@ -24,6 +24,7 @@ var _ ReadTx = (*offlineTx)(nil)
 
 func (t *offlineTx) Place() wal.Place  { return t.place }
 func (t *offlineTx) Ticket() uint64    { return 0 }
+func (t *offlineTx) Time() int64       { return 0 }
 func (t *offlineTx) PageSize() int     { return t.pageSize }
 func (t *offlineTx) PageCount() uint32 { return t.pageCount }
 func (t *offlineTx) Close() error      { return t.file.Close() }

@@ -246,16 +246,12 @@ func (s *Shipper) gap(ctx context.Context, reason string) error {
 }
 
 // timeOf is the commit time of a pinned state, unix nanoseconds: of its last commit if that was
-// captured; when the Shipper started if none was, so that nothing captured later is earlier; else now.
+// captured, else when the Shipper started, so that nothing captured later is earlier.
 func (s *Shipper) timeOf(p *pinned) int64 {
-	ticket, at := s.src.Last()
-	switch {
-	case p.Ticket() == 0:
+	if p.Ticket() == 0 {
 		return s.began
-	case ticket == p.Ticket() && at != 0:
-		return at
 	}
-	return time.Now().UnixNano()
+	return p.Time()
 }
 
 // resync starts over after an error that broke the open batch, whose commits are

@@ -133,13 +133,13 @@ func endOfOurs(ctx context.Context, s store.Store, st *state) (origin, error) {
 		if err != nil {
 			return origin{}, nil
 		}
-		return origin{from, after, st.Place, st.Writer}, nil
+		return origin{from, st.Time, after, st.Place, st.Writer}, nil
 	case errors.Is(err, store.ErrNotExist):
 		return origin{}, nil
 	case err != nil || info.Writer != st.Writer:
 		return origin{}, err
 	}
-	return origin{replica.Pos{Timeline: newest.Timeline, Tx: info.Last}, info.After, info.Place, info.Writer}, nil
+	return origin{replica.Pos{Timeline: newest.Timeline, Tx: info.Last}, info.LastTime, info.After, info.Place, info.Writer}, nil
 }
 
 // recover has SQLite play a hot journal back. SQLite removes it without waiting for the disk: after a loss of power it

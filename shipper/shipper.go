@@ -105,6 +105,8 @@ type Shipper struct {
 	table    *pagesum.Table  // of the last transaction encoded
 	fresh    replica.Replica // of a replica that this Shipper makes
 	place    wal.Place       // of the last transaction encoded
+	latest   int64           // commit time of the last transaction encoded, unix nanoseconds: the next one has no earlier one
+	isBack   bool            // the clock is behind latest, and that was noted
 	grown    uint32          // pages up to which every one has a sum
 	cache    *imageCache
 	enc      encodeScratch

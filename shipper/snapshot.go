@@ -18,7 +18,7 @@ import (
 func (s *Shipper) shipSnapshot(ctx context.Context, p *pinned, number uint64) error {
 	s.setMode(ModeSnapshot)
 	name := segment.SnapshotName(s.timeline, number)
-	at := s.timeOf(p)
+	at := s.commitTime(s.timeOf(p))
 	var last *snapshotBody
 	body := func() (io.ReadCloser, error) {
 		last = &snapshotBody{ctx: ctx, p: p, table: pagesum.New(), tx: segment.Tx{

@@ -91,6 +91,7 @@ type WALFile interface {
 type ReadTx interface {
 	Place() wal.Place  // zero in rollback journal modes; Frame 0 when the WAL holds nothing of it. Cksum is not set
 	Ticket() uint64    // every commit up to this ticket is in it, none after
+	Time() int64       // of the commit with that ticket, unix nanoseconds; 0 when that is 0
 	PageSize() int     // bytes; 0 while the database is empty
 	PageCount() uint32 // pages
 	// ReadFile reads the file's image of a page, as Source.ReadFile does.

@@ -41,6 +41,7 @@ type state struct {
 	Replica  segment.ID  `json:"replica"`
 	Writer   segment.ID  `json:"writer"` // whose segments are ours
 	Position replica.Pos `json:"position"`
+	Time     int64       `json:"time,omitempty"`   // commit time of Position, unix nanoseconds; 0: not known
 	After    string      `json:"after"`            // checksum of the database at Position, hex
 	Place    wal.Place   `json:"place"`            // of Position in the log
 	Clean    *fileStat   `json:"clean,omitempty"`  // of the database file, when it held Position and the log was empty
@@ -165,7 +166,7 @@ func (s *Shipper) writeTable() error {
 func (s *Shipper) commitState(b *batch) {
 	st := &state{
 		Format: stateFormat, Replica: s.id, Writer: s.writer,
-		Position: replica.Pos{Timeline: s.timeline, Tx: b.last}, After: b.info.After.String(), Place: b.place,
+		Position: replica.Pos{Timeline: s.timeline, Tx: b.last}, Time: b.info.LastTime, After: b.info.After.String(), Place: b.place,
 	}
 	if err := s.installState(st); err != nil {
 		s.log.Warn("saving the state", "err", err)
@@ -226,7 +227,7 @@ func (s *Shipper) saveClean(ctx context.Context) {
 	}
 	st := &state{
 		Format: stateFormat, Replica: s.id, Writer: s.writer,
-		Position: s.Durable(), After: s.table.Total().String(), Place: s.place,
+		Position: s.Durable(), Time: s.latest, After: s.table.Total().String(), Place: s.place,
 	}
 	killpoint.Hit("shipper/all-shipped")
 	if src, ok := s.src.(Settler); ok {

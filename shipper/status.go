@@ -2,6 +2,7 @@ package shipper
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"seawal/internal/replica"
@@ -166,6 +167,15 @@ func (s *Shipper) noteResync(reason string) {
 	s.noticeLocked("shipped the difference to the replica as one transaction: " + reason)
 	s.mu.Unlock()
 	s.log.Warn("shipping the difference to the replica as one transaction", "reason", reason)
+}
+
+// noteClock tells of a clock that was set back.
+func (s *Shipper) noteClock(back time.Duration) {
+	until := time.Unix(0, s.latest).UTC().Format(time.RFC3339)
+	s.mu.Lock()
+	s.noticeLocked(fmt.Sprintf("the clock was set back by %v: in the replica commits have the time %s until it is past that; restore them by number", back.Round(time.Second), until))
+	s.mu.Unlock()
+	s.log.Warn("the clock was set back: commits have the time of the newest one until it has caught up", "back", back, "time", until)
 }
 
 func (s *Shipper) noticeLocked(text string) { s.stat.notice, s.stat.noticed = text, time.Now() }

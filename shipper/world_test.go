@@ -292,6 +292,9 @@ func (r *replayer) transaction(d *segment.Decoder, t segment.Tx, timeline uint32
 	if want, ok := r.w.want[replica.Pos{Timeline: timeline, Tx: t.Number}]; ok && !want.equal(r.pages) {
 		return errors.New("the database is not what it was")
 	}
+	if n := len(r.txs); n > 0 && t.Time < r.txs[n-1].Time {
+		return fmt.Errorf("its time is %v before that of transaction %d", time.Duration(r.txs[n-1].Time-t.Time), r.txs[n-1].Number)
+	}
 	r.at = t.Number
 	r.txs = append(r.txs, t)
 	return nil

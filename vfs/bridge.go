@@ -226,6 +226,7 @@ type readerPlace struct {
 	pageSize  int
 	pageCount uint32
 	ticket    uint64
+	time      int64 // of the commit with that ticket, unix nanoseconds
 }
 
 // place pins the place of the reader's transaction until unpin; errBusy when it has to be
@@ -239,7 +240,7 @@ func (t tap) place() (readerPlace, error) {
 	default:
 		return readerPlace{}, fmt.Errorf("finding the place of a read transaction: SQLite error %d", int(rc))
 	}
-	out := readerPlace{inWAL: p.isWal != 0, ticket: uint64(p.iTicket)}
+	out := readerPlace{inWAL: p.isWal != 0, ticket: uint64(p.iTicket), time: int64(p.iTime)}
 	if out.inWAL {
 		out.place = wal.Place{Salt: [2]uint32{uint32(p.aSalt[0]), uint32(p.aSalt[1])}, Frame: uint32(p.mxFrame)}
 		out.pageSize, out.pageCount = int(p.szPage), uint32(p.nPage)

@@ -187,6 +187,7 @@ int seawal_tap_place(SeawalTap *pTap, SeawalPlace *pOut){
     pTap->iCounter = iCounter;
   }
   pOut->iTicket = pTap->iTicket;
+  pOut->iTime = pTap->iTime;
   if( rc==SQLITE_OK ) pTap->nPin++;
   pthread_mutex_unlock(&pTap->mutex);
   return rc;

@@ -41,6 +41,7 @@ struct SeawalPlace {
   uint32_t szPage;           /* from the wal-index, 0 when there is none */
   uint32_t nPage;
   uint64_t iTicket;          /* last published commit */
+  int64_t iTime;             /* of it, unix nanoseconds; 0 when there was none */
 };
 
 /* Counters, in the life of the tap. */

@@ -273,6 +273,7 @@ var _ shipper.ReadTx = (*emptyTx)(nil)
 
 func (*emptyTx) Place() wal.Place { return wal.Place{} }
 func (t *emptyTx) Ticket() uint64 { return t.ticket }
+func (*emptyTx) Time() int64      { return 0 } // nothing is shipped of it
 func (*emptyTx) PageSize() int    { return 0 }
 func (*emptyTx) PageCount() uint32 {
 	return 0
@@ -306,6 +307,7 @@ func (t *readTx) Lost() error {
 
 func (t *readTx) Place() wal.Place  { return t.at.place }
 func (t *readTx) Ticket() uint64    { return t.at.ticket }
+func (t *readTx) Time() int64       { return t.at.time }
 func (t *readTx) PageSize() int     { return t.at.pageSize }
 func (t *readTx) PageCount() uint32 { return t.at.pageCount }
 
