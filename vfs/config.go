@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/mattn/go-sqlite3"
+
+	"seawal/store"
 )
 
 // Durability says when a commit returns to the application.
@@ -90,6 +92,10 @@ type Config struct {
 	// Extensions and ConnectHook are as in sqlite3.SQLiteDriver.
 	Extensions  []string
 	ConnectHook func(*sqlite3.SQLiteConn) error
+
+	// How soon what failed is tried again; zeros: as long as store.Retry and the shipper think right. For tests.
+	retry     store.RetryPolicy
+	retryWait time.Duration
 }
 
 // minRingBytes holds four frames of the largest page size.

@@ -334,8 +334,11 @@ func (d *database) start(ctx context.Context) error {
 	r.source = &source{tap: d.tap, path: d.path, dial: d.dial, wake: d.wake}
 	r.shipper, err = shipper.New(shipper.Config{
 		Source: r.source, DBPath: d.path, Interval: d.cfg.Interval, Logger: log, Found: d.found,
+		RetryWait: d.cfg.retryWait,
 		Open: func(_ context.Context, onError func(store.Failure)) (store.Store, error) {
-			return store.Stack(raw, store.StackOptions{Counts: r.counts, Retry: store.RetryPolicy{OnError: onError}}), nil
+			retry := d.cfg.retry
+			retry.OnError = onError
+			return store.Stack(raw, store.StackOptions{Counts: r.counts, Retry: retry}), nil
 		},
 	})
 	if err != nil {

@@ -1,4 +1,18 @@
 package vfs
 
+import (
+	"time"
+
+	"seawal/store"
+)
+
 // RandomStatement is one step of a random workload, for the tests from outside.
 var RandomStatement = randomStatement
+
+// Impatient is c with short waits after failures: a test that makes hundreds of them has not the time to
+// wait seconds for each.
+func Impatient(c Config) Config {
+	c.retry = store.RetryPolicy{First: time.Millisecond, Max: 20 * time.Millisecond}
+	c.retryWait = 20 * time.Millisecond
+	return c
+}
