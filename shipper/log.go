@@ -92,6 +92,20 @@ func (r *logRange) merge() {
 	}
 }
 
+// skip drops the first n transactions: a snapshot or a difference has them already.
+func (r *logRange) skip(n int) error {
+	cut := r.commits[n-1].end
+	from, err := r.header.PlaceAt(r.file, r.from.Frame+uint32(cut))
+	if err != nil {
+		return fmt.Errorf("%w: %w", errMoved, err)
+	}
+	r.from, r.pages, r.commits = from, r.pages[cut:], r.commits[n:]
+	for i := range r.commits {
+		r.commits[i].end -= cut
+	}
+	return nil
+}
+
 func (r *logRange) close() error { return r.file.Close() }
 
 // shipRange encodes the transactions of r. t is the first one as far as the caller

@@ -191,9 +191,10 @@ type fakeSource struct {
 	skew     time.Duration // of the clock
 	released uint64
 	armed    bool
-	nexts    int   // calls of Next
-	deny     error // answer of BeginRead
-	reading  bool  // a state is pinned
+	nexts    int    // calls of Next
+	deny     error  // answer of BeginRead
+	reading  bool   // a state is pinned
+	onRead   func() // called once, when the next state is pinned
 }
 
 var _ Source = (*fakeSource)(nil)
@@ -239,6 +240,18 @@ func (f *fakeSource) commit(kind CommitKind, txs ...tx) {
 		f.armed = false
 		f.wake <- struct{}{}
 	}
+}
+
+// mergeRanges makes one range of all that waits, as a full queue does.
+func (f *fakeSource) mergeRanges() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	last := f.queue[len(f.queue)-1]
+	last.From = f.queue[0].From
+	for _, c := range f.queue[:len(f.queue)-1] {
+		last.Count += c.Count
+	}
+	f.queue = []Commit{last}
 }
 
 // tx is a transaction to commit.
@@ -313,6 +326,14 @@ func (fakeLog) Close() error { return nil }
 func (f *fakeSource) BeginRead(context.Context) (ReadTx, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer func() {
+		if then := f.onRead; then != nil && f.reading {
+			f.onRead = nil
+			f.mu.Unlock()
+			then()
+			f.mu.Lock()
+		}
+	}()
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
 	if f.deny != nil {

@@ -203,6 +203,11 @@ func (s *Shipper) rangeCommit(ctx context.Context, c *Commit, t transaction) err
 		return err
 	}
 	defer r.close()
+	if c.Count > t.span && uint64(len(r.commits)) == c.Count {
+		if err := r.skip(int(c.Count - t.span)); err != nil {
+			return s.gap(ctx, err.Error())
+		}
+	}
 	if uint64(len(r.commits)) == t.span {
 		t.number, t.span = t.number-t.span+1, 1
 	} else {
