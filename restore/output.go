@@ -22,9 +22,25 @@ const newFileMode = 0o644
 // by another database would be replayed into the restored one.
 var sidecars = []string{"-wal", "-journal", "-shm"}
 
-// stateFile says how far the database that is replaced was replicated. It must not meet the
-// restored one: what is older than it says looks like a loss, which the next open would make good.
-const stateFile = "-seawal/state.json"
+// stateFolder has a file state.json, or with several replicas a folder with one for each, that says how far the
+// database that is replaced was replicated. They must not meet the restored one: what is older
+// than they say looks like a loss, which the next open would make good.
+const stateFolder = "-seawal"
+
+// besides are the suffixes of the files beside the database at path that must not meet another one.
+func besides(path string) (suffixes []string, err error) {
+	suffixes = append(slices.Clone(sidecars), stateFolder+"/state.json")
+	entries, err := os.ReadDir(path + stateFolder)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("look for the state of the replaced database: %w", err)
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			suffixes = append(suffixes, stateFolder+"/"+e.Name()+"/state.json")
+		}
+	}
+	return suffixes, nil
+}
 
 // output is the place where the database will be.
 type output struct {
@@ -147,7 +163,11 @@ func (o *output) publish(tmp string) (err error) {
 		}
 	}()
 	if o.replace {
-		for _, suffix := range append(slices.Clone(sidecars), stateFile) {
+		suffixes, err := besides(o.path)
+		if err != nil {
+			return err
+		}
+		for _, suffix := range suffixes {
 			from, to := o.path+suffix, o.hidden("replaced"+strings.ReplaceAll(suffix, "/", "-"))
 			if err := os.Rename(from, to); errors.Is(err, fs.ErrNotExist) {
 				continue

@@ -208,7 +208,7 @@ func TestCloseReports(t *testing.T) {
 			w.commit(2)
 		}
 		waiting := make(chan error, 1)
-		go func() { waiting <- w.sh.WaitTicket(context.Background(), 3) }()
+		go func() { waiting <- w.sh.WaitTicket(context.Background(), 3, true) }()
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		err := w.sh.Close(ctx)

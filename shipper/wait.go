@@ -86,27 +86,48 @@ func (s *Shipper) Wait(ctx context.Context, pos replica.Pos) error {
 // call is durable. Errors as of Wait.
 func (s *Shipper) Flush(ctx context.Context) error {
 	ticket, _ := s.src.Last()
-	if err := s.waitTicket(ctx, ticket); err != nil {
+	if err := s.waitTicket(ctx, ticket, true); err != nil {
 		return fmt.Errorf("flush: %w", err)
 	}
 	return nil
 }
 
-// WaitTicket ships at once and waits until the commit with that ticket is
-// durable. Commits that wait at the same time share their uploads: one is under
+// WaitTicket waits until the commit with that ticket is durable; 0 stands for what was there before the first one.
+// With now it ships at once: commits that wait at the same time share their uploads: one is under
 // way, and the next segment collects until it is done. Errors as of Wait.
-func (s *Shipper) WaitTicket(ctx context.Context, ticket uint64) error {
-	if err := s.waitTicket(ctx, ticket); err != nil {
+func (s *Shipper) WaitTicket(ctx context.Context, ticket uint64, now bool) error {
+	if err := s.waitTicket(ctx, ticket, now); err != nil {
 		return fmt.Errorf("wait for commit: %w", err)
 	}
 	return nil
 }
 
-func (s *Shipper) waitTicket(ctx context.Context, ticket uint64) error {
-	s.mu.Lock()
-	s.urgent = max(s.urgent, ticket)
-	s.mu.Unlock()
-	s.poke()
+// Ticket returns the ticket of the commit that is transaction pos, 0 for one from before this Source began. It
+// waits as Position does, and has its errors.
+func (s *Shipper) Ticket(ctx context.Context, pos replica.Pos) (ticket uint64, err error) {
+	err = s.until(ctx, func() (bool, error) {
+		if s.mapped && pos.Timeline > s.timeline {
+			return false, fmt.Errorf("the database is on timeline %d", s.timeline)
+		}
+		ticket = 0
+		if n := int64(pos.Tx - s.base); n > 0 && pos.Timeline == s.timeline {
+			ticket = uint64(n)
+		}
+		return s.mapped, nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("commit of %v: %w", pos, err)
+	}
+	return ticket, nil
+}
+
+func (s *Shipper) waitTicket(ctx context.Context, ticket uint64, now bool) error {
+	if now {
+		s.mu.Lock()
+		s.urgent = max(s.urgent, ticket)
+		s.mu.Unlock()
+		s.poke()
+	}
 	return s.until(ctx, func() (bool, error) {
 		// The difference, because base may stand for a negative number.
 		return s.mapped && int64(s.durable-(s.base+ticket)) >= 0, nil

@@ -42,7 +42,7 @@ func TestCadence(t *testing.T) {
 		begin = time.Now()
 		w.commit(1)
 		ticket, _ := w.src.Last()
-		if err := w.sh.WaitTicket(t.Context(), ticket); err != nil || time.Since(begin) > 20*time.Millisecond {
+		if err := w.sh.WaitTicket(t.Context(), ticket, true); err != nil || time.Since(begin) > 20*time.Millisecond {
 			t.Errorf("WaitTicket took %v: %v", time.Since(begin), err)
 		}
 		w.stop()
@@ -71,7 +71,7 @@ func TestGroupCommit(t *testing.T) {
 			w.commit(1)
 			ticket, _ := w.src.Last()
 			all.Go(func() {
-				if err := w.sh.WaitTicket(context.Background(), ticket); err != nil {
+				if err := w.sh.WaitTicket(context.Background(), ticket, true); err != nil {
 					t.Error(err)
 				}
 			})
@@ -122,7 +122,7 @@ func TestWaitersEnd(t *testing.T) {
 			"Position":   func(ctx context.Context) error { _, err := w.sh.Position(ctx); return err },
 			"Wait":       func(ctx context.Context) error { return w.sh.Wait(ctx, replica.Pos{Timeline: 1, Tx: 7}) },
 			"Flush":      w.sh.Flush,
-			"WaitTicket": func(ctx context.Context) error { return w.sh.WaitTicket(ctx, 1) },
+			"WaitTicket": func(ctx context.Context) error { return w.sh.WaitTicket(ctx, 1, true) },
 		} {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			if err := wait(ctx); !errors.Is(err, context.DeadlineExceeded) {

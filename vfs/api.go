@@ -45,16 +45,16 @@ func databaseFor(ctx context.Context, db *sql.DB) (*run, *database, error) {
 
 // Position returns the position of everything that was committed before the call, by any connection of this
 // process. It waits until the replica has been reached once, since only the replica
-// knows the number of the transaction that came last.
+// knows the number of the transaction that came last. Of several replicas it is the first one's.
 func Position(ctx context.Context, db *sql.DB) (Pos, error) {
 	r, _, err := databaseFor(ctx, db)
 	if err != nil {
 		return Pos{}, err
 	}
-	return r.shipper.Position(ctx)
+	return r.position(ctx)
 }
 
-// Wait returns when everything up to pos is durable: stored by the replica. It rides the cadence of the
+// Wait returns when everything up to pos is durable: stored by the replica, or by as many of several as Config.WaitFor says. It rides the cadence of the
 // shipper; Flush ships at once. When ctx ends first, the transactions are
 // committed locally and their replication is unknown. ErrFenced: they will never be replicated from here.
 func Wait(ctx context.Context, db *sql.DB, pos Pos) error {
@@ -62,7 +62,7 @@ func Wait(ctx context.Context, db *sql.DB, pos Pos) error {
 	if err != nil {
 		return err
 	}
-	return r.shipper.Wait(ctx, pos)
+	return r.wait(ctx, pos)
 }
 
 // Flush ships what was committed before the call, now, and waits until it is durable. Its errors are Wait's.
@@ -71,7 +71,7 @@ func Flush(ctx context.Context, db *sql.DB) error {
 	if err != nil {
 		return err
 	}
-	return r.shipper.Flush(ctx)
+	return r.flush(ctx)
 }
 
 // Status tells how the replication of the database is going. It never waits for the store.

@@ -113,7 +113,7 @@ const commitBatch = 64
 // commitBuffer is the memory of next, reused from call to call.
 type commitBuffer [commitBatch]C.SeawalCommit
 
-// next fills buf and returns how many commits it holds. One goroutine.
+// next fills buf and returns how many commits it holds. The caller serialises it with release.
 func (t tap) next(buf *commitBuffer) int {
 	return int(C.seawal_tap_next(t.c, &buf[0], commitBatch))
 }
@@ -159,6 +159,15 @@ func (t tap) release(ticket uint64) { C.seawal_tap_release(t.c, C.uint64_t(ticke
 func (t tap) idle() bool            { return C.seawal_tap_idle(t.c) != 0 }
 func (t tap) ask(frames int)        { C.seawal_tap_ask(t.c, C.uint32_t(frames)) }
 func (t tap) unpin()                { C.seawal_tap_unpin(t.c) }
+
+// hold says that one more consumer, or one less, has yet to read back what it released.
+func (t tap) hold(on bool) {
+	n := C.int(-1)
+	if on {
+		n = 1
+	}
+	C.seawal_tap_hold(t.c, n)
+}
 
 // attaching says whether the log is held back for what was in it at the start.
 func (t tap) attaching(on bool) {
@@ -229,11 +238,14 @@ type readerPlace struct {
 	time      int64 // of the commit with that ticket, unix nanoseconds
 }
 
-// place pins the place of the reader's transaction until unpin; errBusy when it has to be
-// tried again. The caller serialises it with all that uses the reader connection.
-func (t tap) place() (readerPlace, error) {
+// maxReaders is how many reader connections a database can have: one for each replica.
+const maxReaders = C.SEAWAL_READERS
+
+// place pins the place of a reader's transaction until unpin; errBusy when it has to be
+// tried again. The caller serialises it with all that uses that reader connection.
+func (t tap) place(reader int) (readerPlace, error) {
 	var p C.SeawalPlace
-	switch rc := C.seawal_tap_place(t.c, &p); rc {
+	switch rc := C.seawal_tap_place(t.c, C.int(reader), &p); rc {
 	case sqliteOK:
 	case sqliteBusy:
 		return readerPlace{}, errBusy
@@ -248,14 +260,14 @@ func (t tap) place() (readerPlace, error) {
 	return out, nil
 }
 
-// readFile reads from the main database file through the reader connection's handle. (A descriptor
+// readFile reads from the main database file through a reader connection's handle. (A descriptor
 // of our own would, when closed, drop every POSIX lock that the process has on the file.)
 // Fewer bytes than asked for are io.ErrUnexpectedEOF. The caller serialises.
-func (t tap) readFile(p []byte, off int64) error {
+func (t tap) readFile(reader int, p []byte, off int64) error {
 	if len(p) == 0 {
 		return nil
 	}
-	switch rc := C.seawal_tap_read(t.c, unsafe.Pointer(&p[0]), C.int(len(p)), C.int64_t(off)); rc {
+	switch rc := C.seawal_tap_read(t.c, C.int(reader), unsafe.Pointer(&p[0]), C.int(len(p)), C.int64_t(off)); rc {
 	case sqliteOK:
 		return nil
 	case sqliteShortRead:
@@ -266,9 +278,9 @@ func (t tap) readFile(p []byte, off int64) error {
 }
 
 // fileSize is the size of the main database file in bytes. The caller serialises.
-func (t tap) fileSize() (int64, error) {
+func (t tap) fileSize(reader int) (int64, error) {
 	var n C.int64_t
-	if rc := C.seawal_tap_file_size(t.c, &n); rc != sqliteOK {
+	if rc := C.seawal_tap_file_size(t.c, C.int(reader), &n); rc != sqliteOK {
 		return 0, fmt.Errorf("finding the size of the database file: SQLite error %d", int(rc))
 	}
 	return int64(n), nil

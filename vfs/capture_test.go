@@ -54,8 +54,8 @@ func newCapture(t *testing.T, path, lower string, ringBytes int64) *capture {
 	if c.tap, err = newTap(full, ringBytes, DefaultMaxWAL, false, descriptor(c.w), 0); err != nil {
 		t.Fatal(err)
 	}
-	c.src = &source{tap: c.tap, path: full, wake: make(chan struct{}, 1), dial: func(role string) (*sqlite3.SQLiteConn, error) {
-		return dialTest(full, c.vfs, "seawal_role="+role+"&_busy_timeout=0")
+	c.src = &source{cursor: newFeed(c.tap, ringBytes, 1).cursors[0], tap: c.tap, path: full, dial: func(int) (*sqlite3.SQLiteConn, error) {
+		return dialTest(full, c.vfs, "seawal_role=reader&_busy_timeout=0")
 	}}
 	t.Cleanup(func() {
 		if st := c.tap.stats(); st.late != 0 {

@@ -26,7 +26,7 @@ const maxPasses = 4
 // does that with the writer held: its next transaction starts the log again.
 type checkpointer struct {
 	tap         tap
-	dial        func(role string) (*sqlite3.SQLiteConn, error)
+	dial        func() (*sqlite3.SQLiteConn, error)
 	finishBytes int64
 	log         *slog.Logger
 
@@ -40,7 +40,7 @@ type checkpointer struct {
 	finishAt int64 // size of the log at which the next finish is tried, bytes
 }
 
-func newCheckpointer(t tap, dial func(string) (*sqlite3.SQLiteConn, error), finishBytes int64, log *slog.Logger) *checkpointer {
+func newCheckpointer(t tap, dial func() (*sqlite3.SQLiteConn, error), finishBytes int64, log *slog.Logger) *checkpointer {
 	c := &checkpointer{
 		tap: t, dial: dial, finishBytes: finishBytes, finishAt: finishBytes, log: log,
 		asked: make(chan struct{}, 1), leave: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
@@ -93,7 +93,7 @@ func (c *checkpointer) run() {
 
 func (c *checkpointer) checkpoint() error {
 	if c.conn == nil {
-		conn, err := c.dial("checkpoint")
+		conn, err := c.dial()
 		if err != nil {
 			return fmt.Errorf("opening a connection for checkpoints: %w", err)
 		}

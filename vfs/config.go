@@ -3,6 +3,7 @@ package vfs
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
@@ -70,6 +71,15 @@ type Config struct {
 	// database is opened, in case Base is empty too). With none of them the driver behaves as "sqlite3" does.
 	Replica, Base string
 
+	// Replicas are the exact URLs of several replicas, in place of Replica (DSN: _replica, given more than once). Each has its
+	// own position and catches up by itself: one whose store is down holds up neither the application nor the others. Positions are
+	// those of the first one. At most MaxReplicas.
+	Replicas []string
+
+	// WaitFor is how many of several replicas have to have a commit before Wait, Flush or a commit with Remote durability
+	// returns (_wait_for); 0: all of them.
+	WaitFor int
+
 	Interval   time.Duration // ship at least this often while there are commits (_ship_interval); 0: DefaultInterval
 	Durability Durability    // _durability; "": Async
 	Restore    Restore       // _restore; "": RestoreNever
@@ -98,6 +108,9 @@ type Config struct {
 	retryWait time.Duration
 }
 
+// MaxReplicas is how many replicas a database can have: each has a connection of its own that reads.
+const MaxReplicas = maxReaders
+
 // minRingBytes holds four frames of the largest page size.
 const minRingBytes = 1 << 20
 
@@ -112,6 +125,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxWAL, DefaultMaxWAL)
 	setDefault(&c.CheckpointBytes, DefaultCheckpointBytes)
 	setDefault(&c.CloseTimeout, DefaultCloseTimeout)
+	setDefault(&c.WaitFor, max(1, len(c.Replicas)))
 	return c
 }
 
@@ -125,7 +139,13 @@ func setDefault[T comparable](p *T, def T) {
 // validate says what is wrong with c, which has its defaults. Each message names the field, the
 // value and what may stand there.
 func (c Config) validate() error {
-	switch {
+	switch n := max(1, len(c.Replicas)); {
+	case c.Replica != "" && len(c.Replicas) > 0:
+		return fmt.Errorf("%w: Replica and Replicas are both set; put %s into Replicas", ErrConfig, store.Redact(c.Replica))
+	case n > MaxReplicas:
+		return fmt.Errorf("%w: there are %d Replicas; a database has %d at most", ErrConfig, n, MaxReplicas)
+	case c.WaitFor < 0 || c.WaitFor > n && c.Replica+c.Base != "" || c.WaitFor > n && n > 1:
+		return fmt.Errorf("%w: WaitFor (_wait_for) is %d; use 1 to %d, the number of replicas, or 0 for all", ErrConfig, c.WaitFor, n)
 	case c.Interval < time.Millisecond:
 		return fmt.Errorf("%w: Interval is %v; the shortest is 1ms", ErrConfig, c.Interval)
 	case c.CloseTimeout < 0:
@@ -151,4 +171,24 @@ func (c Config) validate() error {
 		}
 	}
 	return nil
+}
+
+// replicas are the normalised URLs of the replicas.
+func (c Config) replicas() ([]string, error) {
+	given := c.Replicas
+	if len(given) == 0 {
+		given = []string{c.Replica}
+	}
+	var urls []string
+	for _, u := range given {
+		url, err := store.Normalize(u)
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(urls, url) {
+			return nil, fmt.Errorf("%w: %s is given twice", ErrConfig, store.Redact(url))
+		}
+		urls = append(urls, url)
+	}
+	return urls, nil
 }

@@ -138,14 +138,14 @@ void seawal_tap_stats(SeawalTap *pTap, SeawalStats *pStats){
   pthread_mutex_unlock(&pTap->mutex);
 }
 
-int seawal_tap_read(SeawalTap *pTap, void *pBuf, int nByte, int64_t iOfst){
-  sqlite3_file *pFile = pTap->pReader;
+int seawal_tap_read(SeawalTap *pTap, int iReader, void *pBuf, int nByte, int64_t iOfst){
+  sqlite3_file *pFile = pTap->apReader[iReader];
   if( pFile==0 ) return SQLITE_IOERR;
   return ORIGFILE(pFile)->xRead(pFile, pBuf, nByte, iOfst);
 }
 
-int seawal_tap_file_size(SeawalTap *pTap, int64_t *pnByte){
-  sqlite3_file *pFile = pTap->pReader;
+int seawal_tap_file_size(SeawalTap *pTap, int iReader, int64_t *pnByte){
+  sqlite3_file *pFile = pTap->apReader[iReader];
   i64 nByte = 0;
   int rc;
   if( pFile==0 ) return SQLITE_IOERR;
@@ -154,16 +154,17 @@ int seawal_tap_file_size(SeawalTap *pTap, int64_t *pnByte){
   return rc;
 }
 
-int seawal_tap_place(SeawalTap *pTap, SeawalPlace *pOut){
+int seawal_tap_place(SeawalTap *pTap, int iReader, SeawalPlace *pOut){
+  sqlite3_file *pFile = pTap->apReader[iReader];
   IndexHdr hdr;
   SeawalTail *p;
   u32 iCounter = 0;
   int isRead = 0;
   int rc = SQLITE_OK;
   memset(pOut, 0, sizeof(*pOut));
-  if( pTap->pReader==0 ) return SQLITE_IOERR;
-  p = TAIL(pTap->pReader);
-  if( p->pWal==0 ) isRead = seawalReadCounter(pTap->pReader, &iCounter);
+  if( pFile==0 ) return SQLITE_IOERR;
+  p = TAIL(pFile);
+  if( p->pWal==0 ) isRead = seawalReadCounter(pFile, &iCounter);
   pthread_mutex_lock(&pTap->mutex);
   pOut->isWal = p->pWal!=0;
   pOut->iReadLock = p->iReadLock;
@@ -223,5 +224,12 @@ void seawal_tap_alone(SeawalTap *pTap, int isAlone){
 void seawal_tap_unpin(SeawalTap *pTap){
   pthread_mutex_lock(&pTap->mutex);
   pTap->nPin--;
+  pthread_mutex_unlock(&pTap->mutex);
+}
+
+void seawal_tap_hold(SeawalTap *pTap, int n){
+  pthread_mutex_lock(&pTap->mutex);
+  pTap->nHold += n;
+  pthread_cond_broadcast(&pTap->cond);
   pthread_mutex_unlock(&pTap->mutex);
 }

@@ -7,6 +7,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,7 +18,6 @@ import (
 	"seawal/internal/killpoint"
 	"seawal/internal/replica"
 	"seawal/restore"
-	"seawal/shipper"
 	"seawal/store"
 )
 
@@ -27,16 +29,15 @@ const lookTimeout = 10 * time.Second
 // with the first it starts to ship, with the last it ships the rest and stops. The tap lives on
 // while SQLite has the file open, so that nothing escapes capture.
 type database struct {
-	path    string // as SQLite names it
-	replica string // normalised URL
-	cfg     Config
-	vfsName string
-	tap     tap
-	handle  uint64
-	found   string // what was mended before it was opened, for Stat.Notice
-	wakeR   *os.File
-	wakeW   *os.File
-	wake    chan struct{} // of the source
+	path     string   // as SQLite names it
+	replicas []string // normalised URLs, in the order of the configuration
+	cfg      Config
+	vfsName  string
+	tap      tap
+	handle   uint64
+	found    map[string]string // what was mended before it was opened, by replica, for Stat.Notice
+	wakeR    *os.File
+	wakeW    *os.File
 
 	starting sync.Mutex // held while run is made
 
@@ -44,14 +45,6 @@ type database struct {
 	mode string     // parameter of the DSNs, which our own connections open with too: "ro" only while all have that
 	refs int
 	run  *run // nil while nothing ships
-}
-
-// run is one life of the shipper and what belongs to it.
-type run struct {
-	source  *source
-	shipper *shipper.Shipper
-	counts  *store.Counts
-	ckpt    *checkpointer // nil when the application checkpoints
 }
 
 // databases are the replicated files of this process. Lock order: databases, then database.mu. The
@@ -63,13 +56,15 @@ var databases = struct {
 	busy   map[string]chan struct{} // by path and by URL; closed when it is over
 }{byPath: map[string]*database{}, byURL: map[string]*database{}, busy: map[string]chan struct{}{}}
 
-// lockDatabases locks databases when neither path nor url is busy.
-func lockDatabases(ctx context.Context, path, url string) error {
+// lockDatabases locks databases when neither path nor one of its URLs is busy.
+func lockDatabases(ctx context.Context, path string, urls []string) error {
 	databases.Lock()
 	for {
 		busy := databases.busy[path]
-		if busy == nil {
-			busy = databases.busy[url]
+		for _, url := range urls {
+			if busy == nil {
+				busy = databases.busy[url]
+			}
 		}
 		if busy == nil {
 			return nil
@@ -84,15 +79,19 @@ func lockDatabases(ctx context.Context, path, url string) error {
 	}
 }
 
-// whileBusy runs f with databases unlocked and path and url busy. The caller holds the lock before and after.
-func whileBusy(path, url string, f func()) {
+// whileBusy runs f with databases unlocked and path and urls busy. The caller holds the lock before and after.
+func whileBusy(path string, urls []string, f func()) {
 	done := make(chan struct{})
-	databases.busy[path], databases.busy[url] = done, done
+	busy := append([]string{path}, urls...)
+	for _, name := range busy {
+		databases.busy[name] = done
+	}
 	databases.Unlock()
 	defer func() {
 		databases.Lock()
-		delete(databases.busy, path)
-		delete(databases.busy, url)
+		for _, name := range busy {
+			delete(databases.busy, name)
+		}
 		close(done)
 	}()
 	f()
@@ -104,38 +103,55 @@ func openDatabase(ctx context.Context, t target, vfsName string) (*database, err
 	if err != nil {
 		return nil, err
 	}
-	url, err := store.Normalize(t.cfg.Replica)
+	urls, err := t.cfg.replicas()
 	if err != nil {
 		return nil, fmt.Errorf("replica of %s: %w", path, err)
 	}
-	if err := lockDatabases(ctx, path, url); err != nil {
+	if err := lockDatabases(ctx, path, urls); err != nil {
 		return nil, err
 	}
 	defer databases.Unlock()
 	if d := databases.byPath[path]; d != nil {
-		if d.replica != url {
-			return nil, fmt.Errorf("%w: %s is open with the replica %s already, not %s; close it first, or use the same URL",
-				ErrReplicaInUse, path, store.Redact(d.replica), store.Redact(url))
+		if !slices.Equal(d.replicas, urls) {
+			return nil, fmt.Errorf("%w: %s is open with %s already, not with %s; close it first, or use the same",
+				ErrReplicaInUse, path, redacted(d.replicas), redacted(urls))
 		}
 		d.retain(t.query.Get("mode"))
 		return d, nil
 	}
-	if d := databases.byURL[url]; d != nil {
-		return nil, fmt.Errorf("%w: %s is the replica of %s; give %s a URL of its own",
-			ErrReplicaInUse, store.Redact(url), d.path, path)
+	for _, url := range urls {
+		if d := databases.byURL[url]; d != nil {
+			return nil, fmt.Errorf("%w: %s is a replica of %s; give %s a URL of its own",
+				ErrReplicaInUse, store.Redact(url), d.path, path)
+		}
 	}
-	var found string
-	whileBusy(path, url, func() { found, err = prepareFile(ctx, path, t) })
+	var found map[string]string
+	whileBusy(path, urls, func() { found, err = prepareFile(ctx, path, urls, t) })
 	if err != nil {
 		return nil, err
 	}
-	d, err := newDatabase(path, url, t, vfsName)
+	d, err := newDatabase(path, urls, t, vfsName)
 	if err != nil {
 		return nil, err
 	}
 	d.found = found
-	databases.byPath[path], databases.byURL[url] = d, d
+	databases.byPath[path] = d
+	for _, url := range urls {
+		databases.byURL[url] = d
+	}
 	return d, nil
+}
+
+// redacted is URLs as a message may show them.
+func redacted(urls []string) string {
+	shown := make([]string, len(urls))
+	for i, url := range urls {
+		shown[i] = store.Redact(url)
+	}
+	if len(shown) == 1 {
+		return "the replica " + shown[0]
+	}
+	return "the replicas " + strings.Join(shown, ", ")
 }
 
 // retain takes another reference, of a DSN with a mode. Our own connections, if they could only read so far, are
@@ -156,39 +172,61 @@ func (d *database) retain(mode string) {
 
 // prepareFile looks at the file before SQLite does. A database that lost its newest transactions is rolled
 // forward; one that does not exist, or is empty, has its replica looked for.
-func prepareFile(ctx context.Context, path string, t target) (found string, err error) {
+func prepareFile(ctx context.Context, path string, urls []string, t target) (found map[string]string, err error) {
 	if fi, err := os.Stat(path); err == nil && fi.Size() > 0 {
-		return rollForward(ctx, path, t), nil
+		found = map[string]string{}
+		for _, url := range urls {
+			// One after the other leads to the end of the one that is the furthest.
+			if text := rollForward(ctx, path, url, len(urls), t); text != "" {
+				found[url] = text
+			}
+		}
+		return found, nil
 	}
-	return "", prepareMissing(ctx, path, t.cfg)
+	return nil, prepareMissing(ctx, path, urls, t.cfg)
 }
 
-// prepareMissing looks for the replica of a database that does not exist (or is empty): it is restored, or
+// prepareMissing looks for the replicas of a database that does not exist (or is empty): it is restored, or
 // opening fails, so that a new database never goes on in the place of a lost one. A
-// store that can't be reached is no reason to fail unless a restore was asked for.
-func prepareMissing(ctx context.Context, path string, cfg Config) error {
+// store that can't be reached is no reason to fail unless a restore was asked for and no other one has the database.
+func prepareMissing(ctx context.Context, path string, urls []string, cfg Config) error {
+	var away error
+	for _, url := range urls {
+		restored, err := prepareFrom(ctx, path, url, cfg)
+		switch {
+		case err == nil && restored, errors.Is(err, ErrReplicaExists):
+			return err
+		case err != nil:
+			away = errors.Join(away, err)
+		}
+	}
+	return away
+}
+
+// prepareFrom does so with one replica.
+func prepareFrom(ctx context.Context, path, url string, cfg Config) (restored bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	s, err := store.Open(ctx, cfg.Replica)
+	s, err := store.Open(ctx, url)
 	if err != nil {
-		return fmt.Errorf("replica of %s: %w", path, err)
+		return false, fmt.Errorf("replica of %s: %w", path, err)
 	}
 	defer s.Close()
 	_, err = replica.ReadReplica(ctx, s)
 	switch {
 	case errors.Is(err, store.ErrNotExist):
-		return nil
+		return false, nil
 	case err == nil && cfg.Restore == RestoreNever:
-		return fmt.Errorf("%w: %s is missing or empty and %s holds a database; open with _restore=if-missing to rebuild the file, "+
-			"or use another replica URL for a new database", ErrReplicaExists, path, store.Redact(cfg.Replica))
+		return false, fmt.Errorf("%w: %s is missing or empty and %s holds a database; open with _restore=if-missing to rebuild the file, "+
+			"or use another replica URL for a new database", ErrReplicaExists, path, store.Redact(url))
 	case err != nil && cfg.Restore == RestoreNever:
 		cfg.logger().Warn("the replica can't be reached; the new database will be compared with it later",
-			"database", path, "replica", store.Redact(cfg.Replica), "error", err)
-		return nil
+			"database", path, "replica", store.Redact(url), "error", err)
+		return false, nil
 	case err != nil:
-		return fmt.Errorf("restoring %s from %s: %w", path, store.Redact(cfg.Replica), err)
+		return false, fmt.Errorf("restoring %s from %s: %w", path, store.Redact(url), err)
 	}
-	return restoreFile(context.WithoutCancel(ctx), s, path)
+	return true, restoreFile(context.WithoutCancel(ctx), s, path)
 }
 
 // restoreFile rebuilds a database whose replica exists.
@@ -216,11 +254,8 @@ func (c Config) logger() *slog.Logger {
 	return slog.Default()
 }
 
-func newDatabase(path, url string, t target, vfsName string) (*database, error) {
-	d := &database{
-		path: path, replica: url, cfg: t.cfg, vfsName: vfsName, mode: t.query.Get("mode"),
-		wake: make(chan struct{}, 1), refs: 1,
-	}
+func newDatabase(path string, urls []string, t target, vfsName string) (*database, error) {
+	d := &database{path: path, replicas: urls, cfg: t.cfg, vfsName: vfsName, mode: t.query.Get("mode"), refs: 1}
 	var err error
 	if d.wakeR, d.wakeW, err = os.Pipe(); err != nil {
 		return nil, fmt.Errorf("making a pipe for %s: %w", path, err)
@@ -255,7 +290,9 @@ func (d *database) listen() {
 		for _, v := range b[:n] {
 			switch v {
 			case wakeConsumer:
-				poke(d.wake)
+				if r, err := d.running(); err == nil {
+					r.feed.poke()
+				}
 			case wakeCheckpoint:
 				d.mu.Lock()
 				if d.run != nil && d.run.ckpt != nil {
@@ -273,15 +310,6 @@ func (d *database) listen() {
 	}
 }
 
-// giveWay closes our own connections, which are opened again when they are needed: the application wants the
-// database to itself.
-func (r *run) giveWay() {
-	r.source.giveWay()
-	if r.ckpt != nil {
-		poke(r.ckpt.leave)
-	}
-}
-
 // poke sends without waiting: one signal that is not taken yet stands for all.
 func poke(c chan struct{}) {
 	select {
@@ -290,10 +318,20 @@ func poke(c chan struct{}) {
 	}
 }
 
+// dialReader opens the connection that reads for a replica.
+func (d *database) dialReader(index int) (*sqlite3.SQLiteConn, error) {
+	return d.dial(map[string]string{"seawal_role": "reader", "seawal_reader": strconv.Itoa(index)})
+}
+
+// dialCheckpointer opens the connection that checkpoints.
+func (d *database) dialCheckpointer() (*sqlite3.SQLiteConn, error) {
+	return d.dial(map[string]string{"seawal_role": "checkpoint"})
+}
+
 // dial opens a connection of our own, on the same VFS, that the shim knows by its role. It never checkpoints
 // on its own account, gives way at once, and never makes a file where the application's was deleted.
-func (d *database) dial(role string) (*sqlite3.SQLiteConn, error) {
-	params := map[string]string{"vfs": d.vfsName, "seawal_role": role, "_busy_timeout": "0", "mode": "rw"}
+func (d *database) dial(params map[string]string) (*sqlite3.SQLiteConn, error) {
+	params["vfs"], params["_busy_timeout"], params["mode"] = d.vfsName, "0", "rw"
 	d.mu.Lock()
 	if d.mode == "ro" {
 		params["mode"] = "ro"
@@ -325,31 +363,19 @@ func (d *database) start(ctx context.Context) error {
 	if _, err := d.running(); err == nil {
 		return nil
 	}
-	log := d.cfg.logger().With("database", d.path, "replica", store.Redact(d.replica))
-	raw, err := store.Open(ctx, d.replica)
+	log := d.cfg.logger().With("database", d.path)
+	r, err := d.newRun(ctx, log)
 	if err != nil {
-		return fmt.Errorf("replica of %s: %w", d.path, err)
-	}
-	r := &run{counts: new(store.Counts)}
-	r.source = &source{tap: d.tap, path: d.path, dial: d.dial, wake: d.wake}
-	r.shipper, err = shipper.New(shipper.Config{
-		Source: r.source, DBPath: d.path, Interval: d.cfg.Interval, Logger: log, Found: d.found,
-		RetryWait: d.cfg.retryWait,
-		Open: func(_ context.Context, onError func(store.Failure)) (store.Store, error) {
-			retry := d.cfg.retry
-			retry.OnError = onError
-			return store.Stack(raw, store.StackOptions{Counts: r.counts, Retry: retry}), nil
-		},
-	})
-	if err != nil {
-		return errors.Join(err, raw.Close())
+		return err
 	}
 	killpoint.Hit("vfs/open-before-attach")
 	d.tap.attaching(true)
 	d.tap.alone(false)
-	r.shipper.Start()
+	for _, l := range r.replicas {
+		l.shipper.Start()
+	}
 	if d.cfg.Checkpoint == CheckpointSeawal {
-		r.ckpt = newCheckpointer(d.tap, d.dial, d.cfg.CheckpointBytes, log)
+		r.ckpt = newCheckpointer(d.tap, d.dialCheckpointer, d.cfg.CheckpointBytes, log)
 	}
 	d.mu.Lock()
 	d.run = r
@@ -375,7 +401,7 @@ func (d *database) release() error {
 	}
 	var err error
 	if r != nil {
-		whileBusy(d.path, d.replica, func() { err = d.stop(r) })
+		whileBusy(d.path, d.replicas, func() { err = d.stop(r) })
 	}
 	return errors.Join(err, d.forgetLocked())
 }
@@ -398,35 +424,14 @@ func (d *database) forgetLocked() error {
 		return nil
 	}
 	delete(databases.byPath, d.path)
-	delete(databases.byURL, d.replica)
+	for _, url := range d.replicas {
+		delete(databases.byURL, url)
+	}
 	dropHandle(d.handle)
 	return errors.Join(d.wakeW.Close(), d.wakeR.Close())
 }
 
-// stop ends a run.
-func (d *database) stop(r *run) error {
-	var err error
-	if r.ckpt != nil {
-		r.ckpt.end()
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), d.cfg.CloseTimeout)
-	defer cancel()
-	shipErr := r.shipper.Close(ctx)
-	killpoint.Hit("vfs/close-shipped")
-	// What did not reach the replica stays in the log: the next open resumes there.
-	d.tap.persist(shipErr != nil)
-	d.tap.alone(true)
-	killpoint.Hit("vfs/close-alone")
-	err = errors.Join(shipErr, r.source.close())
-	killpoint.Hit("vfs/close-reader-closed")
-	if r.ckpt != nil {
-		err = errors.Join(err, r.ckpt.close())
-	}
-	killpoint.Hit("vfs/close-done")
-	return err
-}
-
-// running is the shipper, or an error when nothing ships.
+// running is what ships, or an error when nothing does.
 func (d *database) running() (*run, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -448,7 +453,7 @@ func (d *database) waitRemote(ticket uint64, interrupted func() bool) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = r.shipper.WaitTicket(ctx, ticket) // Status has the error
+		_ = r.waitTicket(ctx, ticket) // Status has the error
 	}()
 	tick := time.NewTicker(interruptPoll)
 	defer tick.Stop()

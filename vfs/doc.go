@@ -13,11 +13,15 @@
 //
 // A commit is captured on SQLite's own thread by shim.c (the files), capture.c (what becomes a commit) and
 // consumer.c (what Go takes out); the header comment of shim.c is the manual of capture. It
-// leaves this package as a shipper.Commit, through source.go. What else is here:
+// leaves this package as a shipper.Commit, through feed.go and source.go. What else is here:
 //
 //	driver.go, dsn.go, config.go   what the user says
 //	database.go                    one replicated file of this process: its tap, its shipper, its checkpointer
-//	source.go                      the database as the shipper sees it: captured commits, pinned states, page images
+//	run.go                         one life of what ships it, to one replica or several
+//	feed.go                        captured commits, for the shipper of each replica at its own pace
+//	source.go                      the database as the shipper sees it: pinned states, page images
+//	statefolder.go                 where the state of each replica is kept
+//	limits.go                      what all databases of the process may use together
 //	checkpoint.go                  checkpoints, off the writer's path
 //	bridge.go                      all unsafe code, and every function between C and Go
 //	api.go, status.go, pragma.go   positions, waiting, status
@@ -31,6 +35,6 @@
 //
 // # Locks
 //
-// databases, then database.mu. connector.mu comes before both. source.mu is taken alone. The C
+// databases, then database.mu. connector.mu comes before both. source.mu and feed.mu are taken alone. The C
 // side's mutexes are the last ones and are never held while Go runs.
 package vfs

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -21,7 +23,7 @@ type target struct {
 }
 
 // replicated says whether the target has a replica.
-func (t target) replicated() bool { return t.cfg.Replica != "" }
+func (t target) replicated() bool { return t.cfg.Replica != "" || len(t.cfg.Replicas) > 0 }
 
 // parseDSN splits a DSN into what is ours and what is go-sqlite3's.
 func parseDSN(dsn string, cfg Config) (target, error) {
@@ -44,7 +46,7 @@ func parseDSN(dsn string, cfg Config) (target, error) {
 	if t.path, err = filePath(base, t.query); err != nil {
 		return t, err
 	}
-	explicit := t.cfg.Replica != ""
+	explicit := t.replicated()
 	if !explicit && t.cfg.Base == "" {
 		t.cfg.Base = os.Getenv(EnvReplica)
 	}
@@ -83,6 +85,18 @@ func (t *target) takeParams() error {
 		}
 		return set(values[0])
 	}
+	if values := t.query["_replica"]; len(values) > 0 {
+		t.cfg.Replica, t.cfg.Replicas = "", nil // of the Config
+		if len(values) > 1 {
+			delete(t.query, "_replica")
+			t.cfg.Replicas = values
+			if slices.Contains(values, "") {
+				return fmt.Errorf("%w: one of %d times _replica is empty", ErrDSN, len(values))
+			}
+		} else if err := take("_replica", func(v string) error { t.cfg.Replica = v; return nil }); err != nil {
+			return err
+		}
+	}
 	text := func(p *string) func(string) error {
 		return func(v string) error { *p = v; return nil }
 	}
@@ -90,11 +104,18 @@ func (t *target) takeParams() error {
 		name string
 		set  func(string) error
 	}{
-		{"_replica", text(&t.cfg.Replica)},
 		{"_durability", text((*string)(&t.cfg.Durability))},
 		{"_restore", text((*string)(&t.cfg.Restore))},
 		{"_on_full", text((*string)(&t.cfg.OnFull))},
 		{"_checkpoint", text((*string)(&t.cfg.Checkpoint))},
+		{"_wait_for", func(v string) error {
+			n, err := strconv.Atoi(v)
+			if err != nil || n < 1 {
+				return fmt.Errorf("%w: _wait_for is %q; use the number of replicas that have to have a commit, 1 or more", ErrDSN, v)
+			}
+			t.cfg.WaitFor = n
+			return nil
+		}},
 		{"_ship_interval", func(v string) error {
 			d, err := time.ParseDuration(v)
 			if err != nil || d < time.Millisecond {

@@ -85,14 +85,14 @@ func (d *database) pragmaWait(name string, value *string, flush bool) answer {
 
 // waitForAll waits until what is committed now is durable.
 func waitForAll(ctx context.Context, r *run, flush bool) (replica.Pos, error) {
-	pos, err := r.shipper.Position(ctx)
+	pos, err := r.position(ctx)
 	if err != nil {
 		return pos, err
 	}
 	if flush {
-		return pos, r.shipper.Flush(ctx)
+		return pos, r.flush(ctx)
 	}
-	return pos, r.shipper.Wait(ctx, pos)
+	return pos, r.wait(ctx, pos)
 }
 
 func pragmaDurability(value *string, remote bool) answer {

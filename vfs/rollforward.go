@@ -17,13 +17,13 @@ import (
 // rollForward brings a database that lost its newest transactions, as in a loss of power, to where its replica is, and
 // says what it did. A store that does not answer, or a file that others have open, is
 // no reason not to open the database: the shipper says then that it is behind.
-func rollForward(ctx context.Context, path string, t target) string {
-	stateDir := path + shipper.StateSuffix
+func rollForward(ctx context.Context, path, url string, replicas int, t target) string {
+	stateDir := stateFolder(path, url, replicas)
 	if t.query.Get("mode") == "ro" || t.query.Get("immutable") != "" || !shipper.MayBeBehind(stateDir) {
 		return ""
 	}
-	log := t.cfg.logger().With("database", path, "replica", store.Redact(t.cfg.Replica))
-	s, err := store.Open(ctx, t.cfg.Replica)
+	log := t.cfg.logger().With("database", path, "replica", store.Redact(url))
+	s, err := store.Open(ctx, url)
 	if err != nil {
 		log.Warn("the replica can't be asked whether the database is behind", "error", err)
 		return ""

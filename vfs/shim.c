@@ -218,7 +218,7 @@ static int mainClose(sqlite3_file *pFile){
   SeawalTail *p = TAIL(pFile);
   SeawalTap *pTap = p->pTap;
   int rc;
-  if( pTap->pReader==pFile ) pTap->pReader = 0;
+  if( p->eRole==SEAWAL_READER && pTap->apReader[p->iReader]==pFile ) pTap->apReader[p->iReader] = 0;
   rc = ORIGFILE(pFile)->xClose(pFile);
   noteLocked(p, SQLITE_LOCK_NONE);
   pthread_mutex_lock(&pTap->mutex);
@@ -396,7 +396,7 @@ static int mainFileControl(sqlite3_file *pFile, int op, void *pArg){
     /* One of our connections is the last to close. Never for the application: SQLite asks in
     ** PRAGMA journal_mode=DELETE too, and with a log that stays the database would stay in WAL mode. */
     pthread_mutex_lock(&p->pTap->mutex);
-    if( p->pTap->isPersist || p->pTap->nRange>0 ) *(int*)pArg = 1;
+    if( p->pTap->isPersist || p->pTap->nRange>0 || p->pTap->nHold>0 ) *(int*)pArg = 1;
     pthread_mutex_unlock(&p->pTap->mutex);
   }
   return rc;
@@ -619,8 +619,13 @@ static int shimOpen(sqlite3_vfs *pVfs, const char *zName, sqlite3_file *pFile, i
     pMain->pWal = pFile;
   }else{
     const char *zRole = sqlite3_uri_parameter(zName, "seawal_role");
+    const char *zReader = sqlite3_uri_parameter(zName, "seawal_reader");
     const char *zCache = sqlite3_uri_parameter(zName, "cache");
-    if( zRole && strcmp(zRole, "reader")==0 ){ p->eRole = SEAWAL_READER; pTap->pReader = pFile; }
+    if( zRole && strcmp(zRole, "reader")==0 ){
+      p->eRole = SEAWAL_READER;
+      p->iReader = zReader ? atoi(zReader) & (SEAWAL_READERS-1) : 0;
+      pTap->apReader[p->iReader] = pFile;
+    }
     if( zRole && strcmp(zRole, "checkpoint")==0 ) p->eRole = SEAWAL_CHECKPOINT;
     p->isShared = zCache && strcmp(zCache, "shared")==0;
   }

@@ -68,10 +68,12 @@ struct SeawalStats {
 #define SEAWAL_WAKE_GIVE_WAY    2   /* the application waits for a lock: our own connections are to be closed */
 #define SEAWAL_WAKE_CLOSED      3   /* the last file was closed, with seawal_tap_alone() on */
 
-/* Roles of our own connections, told by the URI parameter seawal_role. */
+/* Roles of our own connections, told by the URI parameter seawal_role. A reader says with seawal_reader which
+** one it is, from 0 to SEAWAL_READERS-1: there is one for each replica. */
 #define SEAWAL_APP         0
 #define SEAWAL_READER      1
 #define SEAWAL_CHECKPOINT  2
+#define SEAWAL_READERS     8
 
 /* Registers the VFS zName over the VFS zLower (NULL: the default one). Any
 ** thread. Idempotent for the same pair. *pzErr is a static message on failure. */
@@ -90,7 +92,7 @@ SeawalTap *seawal_tap_create(const char *zPath, uint64_t szRing, uint64_t mxWal,
                              int isBlock, int fdWake, uint64_t iHandle);
 int seawal_tap_destroy(SeawalTap*);  /* SQLITE_BUSY while a file is open */
 
-/* The consumer's side; one goroutine. next() copies out up to n commits that
+/* The consumer's side; the caller serialises. next() copies out up to n commits that
 ** it has not returned before. idle() arms the wake-up and returns 1, or returns 0 when there is something. */
 int seawal_tap_next(SeawalTap*, SeawalCommit*, int n);
 void seawal_tap_release(SeawalTap*, uint64_t iTicket);
@@ -102,15 +104,19 @@ void seawal_tap_last(SeawalTap*, uint64_t *piTicket, int64_t *piTime);
 void seawal_tap_persist(SeawalTap*, int isPersist);  /* keep the WAL file at the last close */
 void seawal_tap_ask(SeawalTap*, uint32_t nFrame);    /* ask once for a checkpoint when nFrame more are in the log; 0: never */
 
-/* The reader connection's file; the caller serialises them with every other
+/* The file of reader connection iReader; the caller serialises them with every other
 ** use of that connection. place() is for a connection that
 ** is in a read transaction: it tells where that is, and holds the log back
 ** until unpin(). It returns SQLITE_BUSY when the log and what was published disagree:
 ** a commit is on its way, or another process wrote. */
-int seawal_tap_read(SeawalTap*, void *pBuf, int nByte, int64_t iOfst);
-int seawal_tap_file_size(SeawalTap*, int64_t *pnByte);
-int seawal_tap_place(SeawalTap*, SeawalPlace*);
+int seawal_tap_read(SeawalTap*, int iReader, void *pBuf, int nByte, int64_t iOfst);
+int seawal_tap_file_size(SeawalTap*, int iReader, int64_t *pnByte);
+int seawal_tap_place(SeawalTap*, int iReader, SeawalPlace*);
 void seawal_tap_unpin(SeawalTap*);
+
+/* Any thread. Adds n, 1 or -1, to the consumers that have yet to read back from the log what they
+** released: as long as there is one, the log is held back (up to mxWal) as it is for a range. */
+void seawal_tap_hold(SeawalTap*, int n);
 
 /* Any thread. While attaching, the log is held back (up to mxWal): a process that died left
 ** transactions in it which are in no ring. */

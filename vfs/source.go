@@ -23,17 +23,13 @@ var (
 	_ shipper.Settler = (*source)(nil)
 )
 
-// source is a database as the shipper sees it.
+// source is a database as the shipper of one replica sees it.
 type source struct {
-	tap  tap
-	path string
-	dial func(role string) (*sqlite3.SQLiteConn, error) // opens a connection of our own
-	wake chan struct{}
-
-	// Of the shipper's draining goroutine.
-	buf      commitBuffer
-	n, i     int // commits in buf, and how many of them were returned
-	attached bool
+	*cursor
+	tap   tap
+	path  string
+	index int                                          // of the replica, and of the reader connection
+	dial  func(index int) (*sqlite3.SQLiteConn, error) // opens the reader connection
 
 	mu      sync.Mutex // for the reader connection, its file handle and its transaction
 	reader  *sqlite3.SQLiteConn
@@ -49,35 +45,7 @@ const rollbackPatience = 3 * time.Second
 // errGaveWay says that a pinned state was let go.
 var errGaveWay = errors.New("the read was broken off: the application needed the database to itself")
 
-func (s *source) Next() (shipper.Commit, bool) {
-	if !s.attached {
-		// The shipper takes commits once it has brought the database and the replica together.
-		s.attached = true
-		s.tap.attaching(false)
-	}
-	if s.i == s.n {
-		s.i, s.n = 0, s.tap.next(&s.buf)
-		if s.n == 0 {
-			return shipper.Commit{}, false
-		}
-	}
-	s.i++
-	return s.buf.commit(s.i - 1), true
-}
-
-// Release passes on what belongs to the last commit of buf only: the writer takes the same
-// mutex with every commit, and is held up less often.
-func (s *source) Release(ticket uint64) {
-	if s.i == s.n {
-		s.tap.release(ticket)
-	}
-}
-
 func (s *source) Last() (ticket uint64, time int64) { return s.tap.last() }
-
-func (s *source) Idle() bool { return s.i == s.n && s.tap.idle() }
-
-func (s *source) Wake() <-chan struct{} { return s.wake }
 
 func (s *source) WAL() (shipper.WALFile, error) { return os.Open(s.path + "-wal") }
 
@@ -91,7 +59,7 @@ func (s *source) ReadFile(page uint32, p []byte) error {
 }
 
 func (s *source) readFileLocked(page uint32, p []byte) error {
-	return s.tap.readFile(p, int64(page-1)*int64(len(p)))
+	return s.tap.readFile(s.index, p, int64(page-1)*int64(len(p)))
 }
 
 // Settle implements shipper.Settler. An application that still has connections, or that checkpoints by
@@ -112,7 +80,7 @@ func (s *source) openReaderLocked() error {
 	if s.reader != nil {
 		return nil
 	}
-	c, err := s.dial("reader")
+	c, err := s.dial(s.index)
 	if err != nil {
 		return fmt.Errorf("opening a connection to read the database: %w", err)
 	}
@@ -236,7 +204,7 @@ func (s *source) tryBeginLocked() (shipper.ReadTx, error) {
 		_ = s.execLocked("ROLLBACK") // fails when BEGIN did
 		return nil, fmt.Errorf("beginning to read the database: %w", err)
 	}
-	p, err := s.tap.place()
+	p, err := s.tap.place(s.index)
 	if err != nil {
 		return nil, errors.Join(err, s.execLocked("ROLLBACK"))
 	}
@@ -323,14 +291,14 @@ func (t *readTx) ReadFile(page uint32, p []byte) error {
 // measureLocked takes page size and page count from the file: byte 16 of its header, and its length.
 func (t *readTx) measureLocked() error {
 	var hdr [18]byte
-	if err := t.s.tap.readFile(hdr[:], 0); err != nil {
+	if err := t.s.tap.readFile(t.s.index, hdr[:], 0); err != nil {
 		return err
 	}
 	size := int(binary.BigEndian.Uint16(hdr[16:]))
 	if size == 1 {
 		size = 1 << 16
 	}
-	n, err := t.s.tap.fileSize()
+	n, err := t.s.tap.fileSize(t.s.index)
 	if err != nil {
 		return err
 	}

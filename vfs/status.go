@@ -1,17 +1,18 @@
 package vfs
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"seawal/store"
 )
 
-// Stat is how the replication of a database is going. Its JSON is what PRAGMA seawal_status returns.
-type Stat struct {
-	Database string `json:"database"` // full path
-	Replica  string `json:"replica"`  // URL, without credentials
-	Mode     string `json:"mode"`     // attaching, empty, snapshot, shipping or stopped
-	Fenced   bool   `json:"fenced"`   // stopped because another writer has the replica
+// ReplicaStat is how the replication to one replica is going.
+type ReplicaStat struct {
+	Replica string `json:"replica"` // URL, without credentials
+	Mode    string `json:"mode"`    // attaching, empty, snapshot, shipping or stopped
+	Fenced  bool   `json:"fenced"`  // stopped because another writer has the replica
 
 	Captured Pos `json:"captured"` // last commit of the database; zero until the replica has answered once
 	Durable  Pos `json:"durable"`  // last transaction that the replica has; likewise
@@ -23,8 +24,7 @@ type Stat struct {
 	LastError     string    `json:"last_error,omitempty"`     // what holds shipping up or has stopped it; "" when all is well
 	LastErrorTime time.Time `json:"last_error_time,omitzero"` // of it, or of the last one that is over
 
-	Transactions  uint64 `json:"transactions"`            // commits captured since the database was opened
-	Segments      uint64 `json:"segments"`                // log segments shipped since then
+	Segments      uint64 `json:"segments"`                // log segments shipped since the database was opened
 	SegmentBytes  uint64 `json:"segment_bytes"`           // their size
 	Snapshots     uint64 `json:"snapshots"`               // snapshots shipped since then
 	SnapshotBytes uint64 `json:"snapshot_bytes"`          // their size
@@ -34,6 +34,20 @@ type Stat struct {
 	Notice     string    `json:"notice,omitempty"`     // the last thing out of the ordinary that was found, and what was done about it
 	NoticeTime time.Time `json:"notice_time,omitzero"` // when
 
+	Requests store.Usage `json:"requests"` // to the store, by class, since the database was opened
+}
+
+// Stat is how the replication of a database is going. Its JSON is what PRAGMA seawal_status returns.
+//
+// With several replicas, Replicas has each of them. The ReplicaStat of the whole is then that of the
+// one which decides when a waiter is told that a commit is durable: the slowest, or the WaitFor-th. Its positions are given
+// in the numbers of the first replica, as those of Position are.
+type Stat struct {
+	Database string `json:"database"` // full path
+	ReplicaStat
+	Replicas []ReplicaStat `json:"replicas,omitempty"` // in the order of the configuration; nil when there is one
+
+	Transactions uint64 `json:"transactions"`  // commits captured since the database was opened
 	RingBytes    uint64 `json:"ring_bytes"`    // captured frames in memory now
 	RingSize     int64  `json:"ring_size"`     // the most there can be
 	WALFrames    uint32 `json:"wal_frames"`    // frames in the log now
@@ -42,30 +56,66 @@ type Stat struct {
 	HeldBack     uint64 `json:"held_back"`     // restarts of the log that had to wait for that
 	ForeignWrite uint64 `json:"foreign_write"` // times that commits of another process were found
 	Connections  int    `json:"connections"`   // of this process, seawal's own included
-
-	Requests store.Usage `json:"requests"` // to the store, by class, since the database was opened
 }
 
-// status never waits for the store.
+// status never waits for a store.
 func (d *database) status() (Stat, error) {
 	r, err := d.running()
 	if err != nil {
 		return Stat{}, err
 	}
-	t, s := d.tap.stats(), r.shipper.Status()
+	return d.statusOf(r), nil
+}
+
+func (d *database) statusOf(r *run) Stat {
+	t := d.tap.stats()
 	st := Stat{
-		Database: d.path, Replica: store.Redact(d.replica), Mode: string(s.Mode), Fenced: s.Fenced,
+		Database: d.path, Transactions: t.commits,
+		RingBytes: t.ringBytes, RingSize: d.cfg.RingBytes, WALFrames: t.walFrames, PageSize: t.pageSize,
+		LeftInWAL: t.ranges, HeldBack: t.heldBack, ForeignWrite: t.foreign, Connections: t.connections,
+	}
+	all := make([]ReplicaStat, len(r.replicas))
+	for i, l := range r.replicas {
+		all[i] = l.status()
+	}
+	st.ReplicaStat = all[0]
+	if len(all) > 1 {
+		st.ReplicaStat, st.Replicas = deciding(all, r.waitFor), all
+	}
+	return st
+}
+
+func (l *link) status() ReplicaStat {
+	s := l.shipper.Status()
+	st := ReplicaStat{
+		Replica: store.Redact(l.url), Mode: string(s.Mode), Fenced: s.Fenced,
 		Captured: s.Captured, Durable: s.Durable,
 		LagTransactions: s.LagTx, LagBytes: s.LagBytes, Lag: s.Lag,
 		LastErrorTime: s.ErrTime,
-		Transactions:  t.commits, Segments: s.Segments, SegmentBytes: s.SegmentBytes,
+		Segments:      s.Segments, SegmentBytes: s.SegmentBytes,
 		Snapshots: s.Snapshots, SnapshotBytes: s.SnapshotBytes, Resyncs: s.Resyncs, ResyncReason: s.ResyncReason,
-		RingBytes: t.ringBytes, RingSize: d.cfg.RingBytes, WALFrames: t.walFrames, PageSize: t.pageSize,
-		LeftInWAL: t.ranges, HeldBack: t.heldBack, ForeignWrite: t.foreign, Connections: t.connections,
-		Requests: r.counts.Usage(), Notice: s.Notice, NoticeTime: s.NoticeTime,
+		Requests: l.counts.Usage(), Notice: s.Notice, NoticeTime: s.NoticeTime,
 	}
 	if s.Err != nil {
 		st.LastError = s.Err.Error()
 	}
-	return st, nil
+	return st
+}
+
+// deciding is the replica that the waitFor-th to have a commit is, with its positions in the numbers of the first.
+func deciding(all []ReplicaStat, waitFor int) ReplicaStat {
+	order := slices.Clone(all)
+	slices.SortStableFunc(order, func(a, b ReplicaStat) int {
+		if a.Captured.IsZero() != b.Captured.IsZero() {
+			return cmp.Compare(b.Captured.Tx, a.Captured.Tx) // one that has never answered is behind all others
+		}
+		return cmp.Compare(a.LagTransactions, b.LagTransactions)
+	})
+	st, first := order[waitFor-1], all[0]
+	st.Captured, st.Durable = first.Captured, Pos{}
+	if !first.Captured.IsZero() && !order[waitFor-1].Captured.IsZero() {
+		st.Durable = first.Captured
+		st.Durable.Tx -= min(st.Durable.Tx, st.LagTransactions)
+	}
+	return st
 }

@@ -76,6 +76,7 @@ struct SeawalMethods {
 struct SeawalTail {
   u32 iMagic;                /* TAIL_MAGIC when the file belongs to a tap */
   int eRole;                 /* SEAWAL_APP, _READER or _CHECKPOINT */
+  int iReader;               /* SEAWAL_READER only: which one */
   SeawalTap *pTap;           /* the database */
   SeawalTail *pMain;         /* WAL file: main file of the same connection */
   /* main files only */
@@ -114,7 +115,7 @@ struct SeawalTap {
   int isBlock;               /* that policy: writers wait. Never changes */
   int fdWake;                /* a byte here wakes the consumer; never changes */
   u8 *aHold;                 /* HOLD_MAX bytes; whoever holds WAL_WRITE_LOCK */
-  sqlite3_file *pReader;     /* file of our reading connection; its user serialises */
+  sqlite3_file *apReader[SEAWAL_READERS]; /* files of our reading connections; the user of each serialises */
 
   pthread_mutex_t mutex;     /* for all that follows */
   pthread_cond_t cond;       /* isOurs, nWant, or the room in the log changed */
@@ -162,6 +163,7 @@ struct SeawalTap {
   u64 iQHead;                /* where the next commit goes */
   int nRange;                /* ranges that are not released */
   int nPin;                  /* states that place() has pinned */
+  int nHold;                 /* consumers that have yet to read back what was released to make room */
   int isAlone;               /* nobody consumes: nothing is held back, nobody waits */
   int isAttaching;           /* the consumer has yet to see what the log held before it */
   int isIdle;                /* the consumer wants to be woken */
@@ -216,13 +218,13 @@ static inline i64 frameOffset(const SeawalTap *pTap, u32 iFrame){
 ** ranges that nobody has read yet, or for what was in it when the database was opened. */
 static inline int isHeldBackLocked(const SeawalTap *pTap){
   if( pTap->nPin>0 ) return 1;
-  return (pTap->nRange>0 || pTap->isAttaching) && !pTap->isAlone
+  return (pTap->nRange>0 || pTap->nHold>0 || pTap->isAttaching) && !pTap->isAlone
       && (pTap->isBlock || (u64)pTap->mxFrame*slotSize(pTap) < pTap->mxWal);
 }
 
 /* Says whether a writer waits for room in the log. */
 static inline int isLogFullLocked(const SeawalTap *pTap){
-  return pTap->isBlock && pTap->nRange>0 && !pTap->isAlone
+  return pTap->isBlock && (pTap->nRange>0 || pTap->nHold>0) && !pTap->isAlone
       && (u64)pTap->mxFrame*slotSize(pTap) >= pTap->mxWal;
 }
 

@@ -1,0 +1,238 @@
+package vfs
+
+import (
+	"sync"
+
+	"seawal/shipper"
+)
+
+// feed gives the captured commits of a database to the shippers of its replicas, each at its own pace. What the tap
+// has in memory is released once every replica is done with it. A replica that falls behind, because its
+// store is down or slow, doesn't hold up the others: to make room, what it has yet to ship is turned from frames
+// in memory into a range of the log, which it reads back later. With one replica that never happens: then
+// the tap itself leaves commits in the log when the ring is full.
+type feed struct {
+	tap       tap
+	ringBytes int64 // size of the ring
+
+	mu       sync.Mutex       // for the rest, and for all of cursor but wake
+	buf      commitBuffer     // memory of one call into C
+	queue    []shipper.Commit // taken from the tap and not released to it, oldest first
+	first    uint64           // number of queue[0]; entries are counted from 0
+	bytes    int64            // of the ring that queue holds
+	cursors  []*cursor
+	attached int // of the cursors
+}
+
+// cursor is a feed as the shipper of one replica sees it: the part of shipper.Source that hands over commits.
+type cursor struct {
+	feed *feed
+	wake chan struct{}
+
+	attached bool
+	left     []shipper.Commit // what it fell behind with: ranges and gaps, older than the entry next
+	next     uint64           // entry that Next returns next
+	done     uint64           // entries before it are released; those up to next are being shipped
+	held     uint64           // ticket of the last range in left or being shipped, for which the log is held back; 0: none
+}
+
+const (
+	// crowdedEntries is how many commits may wait for the slowest replica while another one asks for more: half of
+	// what the tap hands out before it wants something back (QUEUE_MAX/2 in tap.h).
+	crowdedEntries = 1024
+
+	// leftMost bounds what is remembered of a replica that is behind: with more generations of the log than that, the
+	// oldest are known by their outcome only, which is all that is left of them anyway.
+	leftMost = 16
+)
+
+func newFeed(t tap, ringBytes int64, replicas int) *feed {
+	f := &feed{tap: t, ringBytes: ringBytes}
+	for range replicas {
+		f.cursors = append(f.cursors, &cursor{feed: f, wake: make(chan struct{}, 1)})
+	}
+	return f
+}
+
+// poke wakes every shipper that sleeps.
+func (f *feed) poke() {
+	for _, c := range f.cursors {
+		poke(c.wake)
+	}
+}
+
+// close gives back what cursors hold of the log. No shipper uses them any more.
+func (f *feed) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.cursors {
+		c.holdLocked(0)
+	}
+}
+
+func (f *feed) endLocked() uint64 { return f.first + uint64(len(f.queue)) }
+
+// fillLocked takes more commits from the tap, for a cursor that has had all of queue.
+func (f *feed) fillLocked() bool {
+	if f.bytes > f.ringBytes/2 || len(f.queue) > crowdedEntries {
+		for _, c := range f.cursors {
+			c.fallBehindLocked()
+		}
+		f.trimLocked()
+	}
+	n := f.tap.next(&f.buf)
+	for i := range n {
+		c := f.buf.commit(i)
+		f.bytes += ringSize(&c)
+		f.queue = append(f.queue, c)
+	}
+	return n > 0
+}
+
+// trimLocked releases to the tap what no cursor needs any more. The tap's mutex is the writer's: it is taken for many
+// entries at once, or for the last ones.
+func (f *feed) trimLocked() {
+	low := f.endLocked()
+	for _, c := range f.cursors {
+		low = min(low, c.done)
+	}
+	n := int(low - f.first)
+	if n == 0 || n < commitBatch && n < len(f.queue) {
+		return
+	}
+	for i := range f.queue[:n] {
+		f.bytes -= ringSize(&f.queue[i])
+	}
+	ticket := f.queue[n-1].Ticket
+	f.first = low
+	f.queue = append(f.queue[:0], f.queue[n:]...)
+	f.tap.release(ticket)
+}
+
+func ringSize(c *shipper.Commit) int64 { return int64(len(c.Frames[0]) + len(c.Frames[1])) }
+
+// Next is shipper.Source's.
+func (c *cursor) Next() (shipper.Commit, bool) {
+	f := c.feed
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !c.attached {
+		// A shipper takes commits once it has brought the database and its replica together.
+		c.attached = true
+		if f.attached++; f.attached == len(f.cursors) {
+			f.tap.attaching(false)
+		}
+	}
+	if len(c.left) > 0 {
+		out := c.left[0]
+		c.left = c.left[1:]
+		return out, true
+	}
+	if c.next == f.endLocked() && !f.fillLocked() {
+		return shipper.Commit{}, false
+	}
+	out := f.queue[c.next-f.first]
+	c.next++
+	return out, true
+}
+
+// Release is shipper.Source's.
+func (c *cursor) Release(ticket uint64) {
+	f := c.feed
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for len(c.left) > 0 && c.left[0].Ticket <= ticket {
+		c.left = c.left[1:] // a difference that was shipped has it
+	}
+	for c.done < c.next && f.queue[c.done-f.first].Ticket <= ticket {
+		c.done++
+	}
+	if c.held != 0 && c.held <= ticket {
+		c.holdLocked(0)
+	}
+	f.trimLocked()
+}
+
+// Idle is shipper.Source's.
+func (c *cursor) Idle() bool {
+	f := c.feed
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(c.left) == 0 && c.next == f.endLocked() && f.tap.idle()
+}
+
+// Wake is shipper.Source's.
+func (c *cursor) Wake() <-chan struct{} { return c.wake }
+
+// fallBehindLocked turns what the cursor has yet to ship into ranges and gaps, so that it holds none of the ring. It does
+// nothing for one that is at the end of the queue, or that has frames in hand right now.
+func (c *cursor) fallBehindLocked() {
+	f := c.feed
+	if c.next == f.endLocked() && c.done == c.next {
+		return
+	}
+	inHand := f.queue[c.done-f.first : c.next-f.first]
+	for i := range inHand {
+		if inHand[i].Kind == shipper.CommitFrames {
+			return
+		}
+	}
+	held := c.held
+	for i := range inHand {
+		if inHand[i].Kind == shipper.CommitRange {
+			held = inHand[i].Ticket
+		}
+	}
+	for _, commit := range f.queue[c.next-f.first:] {
+		if c.leave(commit) {
+			held = commit.Ticket
+		}
+	}
+	c.holdLocked(held)
+	c.done = f.endLocked()
+	c.next = c.done
+}
+
+// leave adds a commit to what the cursor is behind with, and says whether the log has it.
+func (c *cursor) leave(commit shipper.Commit) (inLog bool) {
+	if commit.Kind == shipper.CommitFrames {
+		commit.Frames = [2][]byte{}
+		commit.Kind = shipper.CommitRange
+		if commit.From.Salt == [2]uint32{} {
+			commit.Kind = shipper.CommitGap // of a rollback journal mode
+		}
+	}
+	if n := len(c.left); n > 0 && follows(&c.left[n-1], &commit) {
+		commit.From = c.left[n-1].From
+		commit.Count += c.left[n-1].Count
+		c.left[n-1] = commit
+	} else {
+		c.left = append(c.left, commit)
+	}
+	if len(c.left) > leftMost {
+		second := c.left[1]
+		second.Kind, second.Count = shipper.CommitGap, second.Count+c.left[0].Count
+		c.left = append(c.left[:0], c.left[1:]...)
+		c.left[0] = second
+	}
+	return commit.Kind == shipper.CommitRange
+}
+
+// follows says whether two commits make one range or gap.
+func follows(a, b *shipper.Commit) bool {
+	switch {
+	case a.Kind != b.Kind:
+		return false
+	case a.Kind == shipper.CommitGap:
+		return true
+	}
+	return a.PageSize == b.PageSize && a.To.Salt == b.From.Salt && a.To.Frame == b.From.Frame
+}
+
+// holdLocked has the log held back until the commit with this ticket is released; 0 ends it.
+func (c *cursor) holdLocked(ticket uint64) {
+	if (c.held == 0) != (ticket == 0) {
+		c.feed.tap.hold(ticket != 0)
+	}
+	c.held = ticket
+}

@@ -1,0 +1,309 @@
+package vfs_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"seawal/restore"
+	"seawal/store"
+	"seawal/store/faultstore"
+	"seawal/vfs"
+)
+
+// errDown is what a store that is down answers.
+var errDown = errors.New("connection refused")
+
+// outages are the stores of the scheme "outage", by host: a folder, which a test takes out of reach.
+var outages struct {
+	sync.Mutex
+	m map[string]*outage
+}
+
+type outage struct {
+	dir  string
+	down faultstore.Toggle
+}
+
+func init() {
+	store.Register("outage", func(ctx context.Context, u *url.URL) (store.Store, error) {
+		outages.Lock()
+		o := outages.m[u.Host]
+		outages.Unlock()
+		s, err := store.Open(ctx, "file://"+o.dir)
+		if err != nil {
+			return nil, err
+		}
+		return faultstore.Wrap(s, faultstore.Options{}, faultstore.When(&o.down, faultstore.Fail(errDown))), nil
+	})
+}
+
+// newOutage makes a folder that can be out of reach, and returns its URL too.
+func newOutage(t *testing.T) (*outage, string) {
+	o := &outage{dir: filepath.Join(t.TempDir(), "replica")}
+	outages.Lock()
+	defer outages.Unlock()
+	if outages.m == nil {
+		outages.m = map[string]*outage{}
+	}
+	host := fmt.Sprint("o", len(outages.m))
+	outages.m[host] = o
+	return o, "outage://" + host + "/"
+}
+
+// openReplicas opens a database with several replicas.
+func openReplicas(t *testing.T, path, params string, replicas ...string) *sql.DB {
+	t.Helper()
+	dsn := "file:" + path + "?_busy_timeout=10000&_journal_mode=WAL&_ship_interval=10ms" + params
+	for _, r := range replicas {
+		dsn += "&_replica=" + url.QueryEscape(r)
+	}
+	db, err := sql.Open("seawal", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+// restored rebuilds the newest point of a replica.
+func restored(t *testing.T, replica string) string {
+	t.Helper()
+	return place{t: t, replica: replica}.restore(restore.Target{})
+}
+
+// insert commits rows one by one and returns the position of the last one.
+func insert(t *testing.T, db *sql.DB, n int) vfs.Pos {
+	t.Helper()
+	for range n {
+		mustExec(t, db, "INSERT INTO t(b) VALUES (randomblob(5000))")
+	}
+	pos, err := vfs.Position(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pos
+}
+
+func mustStatus(t *testing.T, db *sql.DB) vfs.Stat {
+	t.Helper()
+	st, err := vfs.Status(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+// Each replica has all of it, also when another one comes later, and when their order changes.
+func TestReplicas(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "app.db")
+	a, b, c := "file://"+dir+"/a", "file://"+dir+"/b", "file://"+dir+"/c"
+	for i, replicas := range [][]string{{a}, {a, b}, {b, a}, {c, b, a}, {b}, {a}, {c, a}} {
+		db := openReplicas(t, path, "", replicas...)
+		mustExec(t, db, "CREATE TABLE IF NOT EXISTS t(a INTEGER PRIMARY KEY, b)")
+		insert(t, db, 5)
+		if err := vfs.Flush(t.Context(), db); err != nil {
+			t.Fatal(err)
+		}
+		st := mustStatus(t, db)
+		all := st.Replicas
+		if len(replicas) == 1 {
+			all = []vfs.ReplicaStat{st.ReplicaStat}
+		}
+		for j, r := range all {
+			if r.Replica != replicas[j] || r.LagTransactions != 0 || r.Durable.Timeline != 1 {
+				t.Errorf("round %d: replica %d is %+v; want %s, all shipped, on its first timeline", i, j, r, replicas[j])
+			}
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range replicas {
+			place{t: t}.same(path, restored(t, r))
+		}
+	}
+}
+
+// A replica whose store is down holds up neither the application nor the other replica, whose history stays
+// complete; it catches up from the log, with every transaction.
+func TestReplicaThatIsDown(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "app.db")
+	down, away := newOutage(t)
+	near := "file://" + dir + "/near"
+	if err := vfs.Register("seawal-down", vfs.Config{
+		Replicas: []string{near, away}, WaitFor: 1, Interval: 10 * time.Millisecond, RingBytes: 1 << 20,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("seawal-down", "file:"+path+"?_busy_timeout=10000&_journal_mode=WAL")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, db, "CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
+	for i := range 2 {
+		awaitReplica(t, db, i) // else it begins with a snapshot of what comes now
+	}
+	down.down.On()
+	const commits = 2000 // several times the ring
+	pos := insert(t, db, commits)
+	if err := vfs.Wait(t.Context(), db, pos); err != nil {
+		t.Fatalf("one replica of two is enough, and it is up: %v", err)
+	}
+	st := mustStatus(t, db)
+	if near := st.Replicas[0]; near.LagTransactions != 0 || near.Resyncs != 0 {
+		t.Errorf("the replica that is up: %+v", near)
+	}
+	if away := st.Replicas[1]; away.LagTransactions == 0 || !strings.Contains(away.LastError, errDown.Error()) {
+		t.Errorf("the replica that is down: %+v", away)
+	}
+	if st.RingBytes > 1<<20 {
+		t.Errorf("%d bytes in a ring of 1 MiB", st.RingBytes)
+	}
+	down.down.Off()
+	awaitReplica(t, db, 1)
+	if away := mustStatus(t, db).Replicas[1]; away.Resyncs != 0 {
+		t.Errorf("the log had it all, and yet %d differences were shipped: %s", away.Resyncs, away.ResyncReason)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []string{near, away} {
+		place{t: t}.same(path, restored(t, r))
+		if n := transactions(t, r); n < commits {
+			t.Errorf("%s has %d transactions; %d were committed", r, n, commits)
+		}
+	}
+}
+
+// awaitReplica waits until one of several replicas has all of the database.
+func awaitReplica(t *testing.T, db *sql.DB, i int) {
+	t.Helper()
+	for {
+		if r := mustStatus(t, db).Replicas[i]; !r.Durable.IsZero() && r.LagTransactions == 0 {
+			return
+		}
+		if err := t.Context().Err(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond) // polls: nothing tells when the slower one of several has it
+	}
+}
+
+// transactions counts the transactions that a replica can be restored to, one by one.
+func transactions(t *testing.T, replica string) (n uint64) {
+	t.Helper()
+	s, err := store.Open(t.Context(), replica)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	l, err := restore.List(t.Context(), s, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range l.Ranges {
+		n += r.Points
+	}
+	return n
+}
+
+// A waiter is told once enough replicas have the commit, or why that can't be.
+func TestReplicasWaitFor(t *testing.T) {
+	for _, c := range []struct {
+		params string
+		ok     bool
+	}{{"&_wait_for=1", true}, {"&_wait_for=2", false}, {"", false}} {
+		dir := t.TempDir()
+		down, away := newOutage(t)
+		db := openReplicas(t, filepath.Join(dir, "app.db"), c.params, "file://"+dir+"/near", away)
+		mustExec(t, db, "CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
+		if err := vfs.Flush(t.Context(), db); err != nil {
+			t.Fatal(err)
+		}
+		down.down.On()
+		pos := insert(t, db, 1)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		if !c.ok {
+			cancel(nil)
+		}
+		for name, wait := range map[string]func() error{
+			"Wait":  func() error { return vfs.Wait(ctx, db, pos) },
+			"Flush": func() error { return vfs.Flush(ctx, db) },
+		} {
+			err := wait()
+			if c.ok && err != nil || !c.ok && !errors.Is(err, context.Canceled) {
+				t.Errorf("%s%s: %v", name, c.params, err)
+			}
+			if !c.ok && !strings.Contains(err.Error(), "replication unknown") {
+				t.Errorf("%s%s: %v; it has to say that the commit is there, and what of it is not known", name, c.params, err)
+			}
+		}
+		cancel(nil)
+		down.down.Off()
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A missing database is restored from whatever replica has it.
+func TestReplicasRestoreIfMissing(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "app.db")
+	a, b := "file://"+dir+"/a", "file://"+dir+"/b"
+	db := openReplicas(t, path, "", a, b)
+	mustExec(t, db, "CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
+	insert(t, db, 3)
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{path, path + "-seawal", dir + "/a"} {
+		if err := os.RemoveAll(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db = openReplicas(t, path, "", a, b)
+	if err := db.Ping(); !errors.Is(err, vfs.ErrReplicaExists) {
+		t.Fatalf("opened without the database: %v", err)
+	}
+	db.Close()
+	db = openReplicas(t, path, "&_restore=if-missing", a, b)
+	insert(t, db, 3)
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []string{a, b} {
+		place{t: t}.same(path, restored(t, r))
+	}
+}
+
+func TestReplicasBadInput(t *testing.T) {
+	for params, want := range map[string]string{
+		"_replica=file:///x&_replica=":                      "_replica is empty",
+		"_replica=file:///x&_replica=file:///x/":            "is given twice",
+		"_replica=file:///x&_wait_for=2":                    "WaitFor (_wait_for) is 2",
+		"_replica=file:///x&_replica=file:///y&_wait_for=0": "_wait_for is \"0\"",
+		strings.Repeat("_replica=file:///x&", 9):            "8 at most",
+	} {
+		db, err := sql.Open("seawal", "file:"+filepath.Join(t.TempDir(), "a.db")+"?"+strings.TrimSuffix(params, "&"))
+		if err == nil {
+			err = db.Ping()
+			db.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v; want %q", params, err, want)
+		}
+	}
+	if err := vfs.Register("seawal-both", vfs.Config{Replica: "file:///x", Replicas: []string{"file:///y"}}); !errors.Is(err, vfs.ErrConfig) {
+		t.Errorf("Replica and Replicas: %v", err)
+	}
+}

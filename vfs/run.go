@@ -1,0 +1,194 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"seawal/internal/killpoint"
+	"seawal/shipper"
+	"seawal/store"
+)
+
+// run is one life of what ships a database: a shipper for each replica, and the checkpointer.
+type run struct {
+	feed     *feed
+	replicas []*link // in the order of the configuration; positions are those of the first
+	waitFor  int     // how many of them have to have a commit before a waiter is told so
+	ckpt     *checkpointer
+}
+
+// link is one replica of a database.
+type link struct {
+	url     string      // normalised
+	raw     store.Store // closed by the shipper, once that was started
+	source  *source
+	shipper *shipper.Shipper
+	counts  *store.Counts
+}
+
+// newRun prepares to ship; nothing runs yet.
+func (d *database) newRun(ctx context.Context, log *slog.Logger) (*run, error) {
+	r := &run{feed: newFeed(d.tap, d.cfg.RingBytes, len(d.replicas)), waitFor: d.cfg.WaitFor}
+	for i, url := range d.replicas {
+		l, err := d.newLink(ctx, url, i, r.feed.cursors[i], log)
+		if err != nil {
+			for _, l := range r.replicas {
+				err = errors.Join(err, l.raw.Close())
+			}
+			return nil, err
+		}
+		r.replicas = append(r.replicas, l)
+	}
+	return r, nil
+}
+
+func (d *database) newLink(ctx context.Context, url string, i int, c *cursor, log *slog.Logger) (*link, error) {
+	raw, err := store.Open(ctx, url)
+	if err != nil {
+		return nil, fmt.Errorf("replica of %s: %w", d.path, err)
+	}
+	l := &link{url: url, raw: raw, counts: new(store.Counts)}
+	l.source = &source{cursor: c, tap: d.tap, path: d.path, index: i, dial: d.dialReader}
+	l.shipper, err = shipper.New(shipper.Config{
+		Source: l.source, DBPath: d.path, StateDir: claimStateFolder(d.path, url, len(d.replicas)), Interval: d.cfg.Interval,
+		Logger: log.With("replica", store.Redact(url)), Found: d.found[url], RetryWait: d.cfg.retryWait,
+		Open: func(_ context.Context, onError func(store.Failure)) (store.Store, error) {
+			retry := d.cfg.retry
+			retry.OnError = onError
+			return store.Stack(raw, store.StackOptions{Counts: l.counts, Budget: processBudget(), Retry: retry}), nil
+		},
+	})
+	if err != nil {
+		return nil, errors.Join(err, raw.Close())
+	}
+	return l, nil
+}
+
+// giveWay closes our own connections, which are opened again when they are needed: the application wants the
+// database to itself.
+func (r *run) giveWay() {
+	for _, l := range r.replicas {
+		l.source.giveWay()
+	}
+	if r.ckpt != nil {
+		poke(r.ckpt.leave)
+	}
+}
+
+// each calls f for all replicas at once.
+func (r *run) each(f func(*link) error) error {
+	if len(r.replicas) == 1 {
+		return f(r.replicas[0])
+	}
+	failed := make(chan error)
+	for _, l := range r.replicas {
+		go func() { failed <- f(l) }()
+	}
+	var err error
+	for range r.replicas {
+		err = errors.Join(err, <-failed)
+	}
+	return err
+}
+
+// enough calls wait for all replicas and returns nil once as many have succeeded as a waiter asks for, an error once
+// that can't be any more. It has let go of the others by then.
+func (r *run) enough(ctx context.Context, wait func(context.Context, *link) error) error {
+	if len(r.replicas) == 1 {
+		return wait(ctx, r.replicas[0])
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	results := make(chan error, len(r.replicas))
+	for _, l := range r.replicas {
+		go func() {
+			err := wait(ctx, l)
+			if err != nil {
+				err = fmt.Errorf("replica %s: %w", store.Redact(l.url), err)
+			}
+			results <- err
+		}()
+	}
+	var failed error
+	for good, bad := 0, 0; ; {
+		if err := <-results; err == nil {
+			good++
+		} else {
+			bad++
+			failed = errors.Join(failed, err)
+		}
+		switch {
+		case good == r.waitFor:
+			return nil
+		case bad > len(r.replicas)-r.waitFor:
+			return failed
+		}
+	}
+}
+
+// position is the position of everything that is committed, in the first replica's numbers.
+func (r *run) position(ctx context.Context) (Pos, error) { return r.replicas[0].shipper.Position(ctx) }
+
+// wait waits until a position, of the first replica, is durable in enough of them.
+func (r *run) wait(ctx context.Context, pos Pos) error {
+	first := r.replicas[0].shipper
+	return r.enough(ctx, func(ctx context.Context, l *link) error {
+		if l.shipper == first {
+			return first.Wait(ctx, pos)
+		}
+		// Transactions have other numbers there; captured commits don't.
+		ticket, err := first.Ticket(ctx, pos)
+		if err != nil {
+			return err
+		}
+		return l.shipper.WaitTicket(ctx, ticket, false)
+	})
+}
+
+// flush ships at once and waits until what is committed now is durable in enough replicas.
+func (r *run) flush(ctx context.Context) error {
+	return r.enough(ctx, func(ctx context.Context, l *link) error { return l.shipper.Flush(ctx) })
+}
+
+// waitTicket waits until the commit with a ticket is, and ships at once.
+func (r *run) waitTicket(ctx context.Context, ticket uint64) error {
+	return r.enough(ctx, func(ctx context.Context, l *link) error { return l.shipper.WaitTicket(ctx, ticket, true) })
+}
+
+// close ships what is left, until ctx ends, and ends all shippers.
+func (r *run) close(ctx context.Context) error {
+	return r.each(func(l *link) error {
+		err := l.shipper.Close(ctx)
+		if err != nil && len(r.replicas) > 1 {
+			err = fmt.Errorf("replica %s: %w", store.Redact(l.url), err)
+		}
+		return err
+	})
+}
+
+// stop ends a run.
+func (d *database) stop(r *run) error {
+	if r.ckpt != nil {
+		r.ckpt.end()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), d.cfg.CloseTimeout)
+	defer cancel()
+	err := r.close(ctx)
+	killpoint.Hit("vfs/close-shipped")
+	// What did not reach a replica stays in the log: the next open resumes there.
+	d.tap.persist(err != nil)
+	d.tap.alone(true)
+	r.feed.close()
+	killpoint.Hit("vfs/close-alone")
+	for _, l := range r.replicas {
+		err = errors.Join(err, l.source.close())
+	}
+	killpoint.Hit("vfs/close-reader-closed")
+	if r.ckpt != nil {
+		err = errors.Join(err, r.ckpt.close())
+	}
+	killpoint.Hit("vfs/close-done")
+	return err
+}
