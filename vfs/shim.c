@@ -70,7 +70,9 @@
 ** An EXCLUSIVE lock on the database file (to leave WAL mode, for locking_mode=EXCLUSIVE, for a commit
 ** in a rollback journal mode) is in conflict with our own connections, which keep a SHARED one while they have
 ** the WAL open. Where the application meets them it waits until Go has closed them, which is at once in WAL mode.
-** Only a connection that is being closed is not worth that: it checks whether it is the last one.
+** Only a connection that is being closed is not worth that: it checks whether it is the last one. It isn't, as far as it is
+** told, while the log has what nobody has read: the last one would delete it. Go's last connection does that, if
+** everything was shipped by then.
 **
 ** LOCK ORDER
 **
@@ -281,15 +283,25 @@ static int lockOurs(sqlite3_file *pFile, int eLock){
   return rc;
 }
 
+/* Says whether a connection asks for the EXCLUSIVE lock because it is being closed, to see whether it is the last one: it
+** has no statement left then. */
+static int isClosing(const SeawalTail *p, int eLock){
+  return eLock==SQLITE_LOCK_EXCLUSIVE && p->db && sqlite3_next_stmt(p->db, 0)==0;
+}
+
 static int mainLock(sqlite3_file *pFile, int eLock){
   SeawalTail *p = TAIL(pFile);
   int rc;
   if( p->eRole!=SEAWAL_APP ) return lockOurs(pFile, eLock);
-  rc = ORIGFILE(pFile)->xLock(pFile, eLock);
-  /* A connection that is being closed, to see whether it is the last one, has no statement left. */
-  if( rc==SQLITE_BUSY && (eLock!=SQLITE_LOCK_EXCLUSIVE || p->db==0 || sqlite3_next_stmt(p->db, 0)!=0) ){
-    rc = lockWithoutUs(pFile, eLock);
+  if( p->pWal && isClosing(p, eLock) ){
+    int isNeeded;
+    pthread_mutex_lock(&p->pTap->mutex);
+    isNeeded = isNeededLocked(p->pTap);
+    pthread_mutex_unlock(&p->pTap->mutex);
+    if( isNeeded ) return SQLITE_BUSY;   /* not the last one, then: the log stays */
   }
+  rc = ORIGFILE(pFile)->xLock(pFile, eLock);
+  if( rc==SQLITE_BUSY && !isClosing(p, eLock) ) rc = lockWithoutUs(pFile, eLock);
   return rc;
 }
 

@@ -222,6 +222,12 @@ static inline int isHeldBackLocked(const SeawalTap *pTap){
       && (pTap->isBlock || (u64)pTap->mxFrame*slotSize(pTap) < pTap->mxWal);
 }
 
+/* Says whether the log has something that nobody has read, so that it must not go with the application's last connection. */
+static inline int isNeededLocked(const SeawalTap *pTap){
+  return (pTap->isAttaching || pTap->iQHead>pTap->iQTail) && !pTap->isAlone
+      && (pTap->isBlock || (u64)pTap->mxFrame*slotSize(pTap) < pTap->mxWal);
+}
+
 /* Says whether a writer waits for room in the log. */
 static inline int isLogFullLocked(const SeawalTap *pTap){
   return pTap->isBlock && (pTap->nRange>0 || pTap->nHold>0) && !pTap->isAlone
