@@ -19,8 +19,11 @@ func (s *Shipper) shipSnapshot(ctx context.Context, p *pinned, number uint64) er
 	s.setMode(ModeSnapshot)
 	name := segment.SnapshotName(s.timeline, number)
 	at := s.commitTime(s.timeOf(p))
-	var last *snapshotBody
+	var last, whole *snapshotBody // of the attempts; whole: of one that may have got there
 	body := func() (io.ReadCloser, error) {
+		if last != nil && last.done {
+			whole = last
+		}
 		last = &snapshotBody{ctx: ctx, p: p, table: pagesum.New(), tx: segment.Tx{
 			Number: number, Span: 1, Time: at, PageCount: p.PageCount(),
 		}}
@@ -33,10 +36,17 @@ func (s *Shipper) shipSnapshot(ctx context.Context, p *pinned, number uint64) er
 		}
 		return last, last.enc.Begin(last.tx)
 	}
-	if err := s.store.Create(ctx, name, body); err != nil {
-		if errors.Is(err, store.ErrExist) {
+	err := s.store.Create(ctx, name, body)
+	if errors.Is(err, store.ErrExist) {
+		if last != nil && last.done {
+			whole = last
+		}
+		if whole == nil || s.ours(ctx, name, whole.info) != nil {
 			return s.snapshotExists(ctx, name, err)
 		}
+		last, err = whole, nil // only the acknowledgement was lost
+	}
+	if err != nil {
 		return fmt.Errorf("ship snapshot: %w", err)
 	}
 	killpoint.Hit("shipper/snapshot-stored")
