@@ -183,11 +183,18 @@ func (s *Shipper) installState(st *state) error {
 	return saveState(s.cfg.StateDir, st)
 }
 
+// settleWait is how long statSettled waits for the clock of the file system, which ticks every 10 ms at least.
+const settleWait = time.Second
+
 // statSettled is the stat of a file once any later write of it would show: the kernel's clock for
 // file times stands still for up to 10 ms, and two writes within one of its ticks look like one. It is nil when
 // the file was written meanwhile. dir is a folder to try the clock in.
-func statSettled(path, dir string) *fileStat {
+//
+// A file that was written before the clock was set back is ahead of it for as long: then the next start has to
+// read the database. Nobody waits for that.
+func statSettled(path, dir string, statFile func(string) *fileStat) *fileStat {
 	st := statFile(path)
+	began := time.Now()
 	probe := filepath.Join(dir, "clock")
 	defer os.Remove(probe) // empty, and removed again when it is left over
 	for st != nil {
@@ -200,6 +207,9 @@ func statSettled(path, dir string) *fileStat {
 		}
 		if now.Ctime > st.Ctime {
 			break
+		}
+		if time.Since(began) >= settleWait {
+			return nil
 		}
 		if err := os.Remove(probe); err != nil {
 			return nil
@@ -239,7 +249,7 @@ func (s *Shipper) saveClean(ctx context.Context) {
 	p, err := s.src.BeginRead(ctx)
 	if err == nil {
 		if p.Place().Frame == 0 && p.Ticket() == s.encoded {
-			st.Clean = statSettled(s.cfg.DBPath, s.cfg.StateDir)
+			st.Clean = statSettled(s.cfg.DBPath, s.cfg.StateDir, statFile)
 		}
 		err = p.Close()
 	}
