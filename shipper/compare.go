@@ -2,6 +2,7 @@ package shipper
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -32,11 +33,20 @@ func (s *Shipper) compare(ctx context.Context, o origin, table *pagesum.Table, p
 	if o.writer != s.writer {
 		pl.takeover = "taken over from another writer, or the state folder was lost"
 	}
-	if s.proveByLog(o.place, p, pl) {
-		return pl, nil
+	if ok, err := s.proveByLog(o.place, p, pl); ok || err != nil {
+		return pl, err
 	}
-	if s.proveByStat(o.pos) && (p.log == nil || s.planWholeLog(p, pl)) {
-		return pl, nil
+	if s.proveByStat(o.pos) {
+		ok := p.log == nil
+		if !ok {
+			var err error
+			if ok, err = s.planWholeLog(p, pl); err != nil {
+				return nil, err
+			}
+		}
+		if ok {
+			return pl, nil
+		}
 	}
 	local, err := p.sums(ctx)
 	if err != nil {
@@ -49,8 +59,10 @@ func (s *Shipper) compare(ctx context.Context, o origin, table *pagesum.Table, p
 	if err != nil {
 		return nil, err
 	}
-	if file != nil && file.Total() == o.after && s.planWholeLog(p, pl) {
-		return pl, nil
+	if file != nil && file.Total() == o.after {
+		if ok, err := s.planWholeLog(p, pl); ok || err != nil {
+			return pl, err
+		}
 	}
 	found, err := s.compareEarlier(ctx, o, local, file, p)
 	if found != nil || err != nil {
@@ -98,8 +110,8 @@ func (s *Shipper) compareEarlier(ctx context.Context, o origin, local, file *pag
 		return nil, err
 	case i == 1:
 		pl := &plan{at: at, table: file, takeover: fmt.Sprintf("the database diverged after %v", at)}
-		if s.planWholeLog(p, pl) {
-			return pl, nil
+		if ok, err := s.planWholeLog(p, pl); ok || err != nil {
+			return pl, err
 		}
 		return nil, nil
 	case s.state != nil:
@@ -108,35 +120,44 @@ func (s *Shipper) compareEarlier(ctx context.Context, o origin, local, file *pag
 	return &plan{at: at, table: local, takeover: fmt.Sprintf("the database was brought back to %v", at)}, nil
 }
 
-// planWholeLog plans to ship all that the log has on top of what the file had.
-func (s *Shipper) planWholeLog(p *pinned, pl *plan) bool {
+// planWholeLog plans to ship all that the log has on top of what the file had. It says whether that can be done; an error
+// says that nobody knows.
+func (s *Shipper) planWholeLog(p *pinned, pl *plan) (bool, error) {
 	r, err := openRange(s.src, p.header.Start(), p.Place().Frame)
 	if err != nil {
-		return false
+		return false, unlessMoved(err)
 	}
 	n := uint64(len(r.commits))
 	if n < p.Ticket() {
 		r.close() // read only
-		return false
+		return false, nil
 	}
 	pl.log, pl.offline = r, n-p.Ticket()
-	return true
+	return true, nil
+}
+
+// unlessMoved is err, or nil when that says no more than that the log isn't the one that was looked for.
+func unlessMoved(err error) error {
+	if errors.Is(err, errMoved) {
+		return nil
+	}
+	return err
 }
 
 // proveByLog sees whether the log still holds the place where the replica stands.
 // Then what follows there is all that the replica lacks.
-func (s *Shipper) proveByLog(place wal.Place, p *pinned, pl *plan) bool {
+func (s *Shipper) proveByLog(place wal.Place, p *pinned, pl *plan) (bool, error) {
 	end := p.Place()
 	if place.IsZero() || !place.SameGeneration(end) || place.Frame > end.Frame {
-		return false
+		return false, nil
 	}
 	at, err := completePlace(s.src, wal.Place{Salt: place.Salt, Frame: place.Frame})
 	if err != nil || at != place {
-		return false
+		return false, unlessMoved(err)
 	}
 	r, err := openRange(s.src, place, end.Frame)
 	if err != nil {
-		return false // what is wrong with the log shows in the scan
+		return false, unlessMoved(err)
 	}
 	// The last of the source's commits are the last ones in the log. Those that are
 	// not behind the place are in the replica: offline is negative then.
@@ -147,7 +168,7 @@ func (s *Shipper) proveByLog(place wal.Place, p *pinned, pl *plan) bool {
 	} else if err := r.close(); err != nil {
 		s.log.Warn("closing the log", "err", err)
 	}
-	return true
+	return true, nil
 }
 
 // proveByStat sees whether nobody wrote the database file since it held what the replica has,

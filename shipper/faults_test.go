@@ -3,9 +3,11 @@ package shipper
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,7 +58,7 @@ func TestLostAcknowledgements(t *testing.T) {
 				}
 				w.stop()
 				w.verify()
-				if st := w.sh.Status(); st.Fenced || st.Durable.Timeline != 1 {
+				if st := w.sh.Status(); st.Fenced || st.Durable.Timeline != 1 || st.Resyncs != 0 {
 					t.Errorf("status %+v", st)
 				}
 			})
@@ -379,6 +381,85 @@ func TestClockIsSetBack(t *testing.T) {
 		txs := w.verify()
 		if a, b := txs[len(txs)-2].Time, txs[len(txs)-1].Time; b != w.src.time || b <= a {
 			t.Errorf("the clock has caught up, and the last time is %d after %d, not %d", b, a, w.src.time)
+		}
+	})
+}
+
+// The log can't be opened for a while, as when the process is out of descriptors: what it holds is waited for, and
+// not given up for the difference.
+func TestLogCanNotBeOpenedForAWhile(t *testing.T) {
+	t.Run("for a range", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			w := shipped(t, true)
+			w.start()
+			w.position()
+			synctest.Wait()
+			until := time.Now().Add(time.Minute)
+			w.src.mu.Lock()
+			w.src.denyLog = func(int) error {
+				if time.Now().Before(until) {
+					return syscall.EMFILE
+				}
+				return nil
+			}
+			w.src.mu.Unlock()
+			w.src.commit(CommitRange, w.tx(1), w.tx(2), w.tx(1))
+			time.Sleep(30 * time.Second)
+			if st := w.sh.Status(); !errors.Is(st.Err, syscall.EMFILE) || st.LagTx != 3 {
+				t.Errorf("status %+v", st)
+			}
+			w.note()
+			w.flush()
+			w.stop()
+			w.mustHavePoints()
+		})
+	})
+	for call := 1; call <= 5; call++ {
+		t.Run(fmt.Sprintf("in attaching, call %d", call), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := shipped(t, true)
+				w.offline(w.tx(1), w.tx(2), w.tx(1))
+				w.deny = func(n int) error {
+					if n == call {
+						return syscall.EMFILE
+					}
+					return nil
+				}
+				w.start()
+				w.position()
+				w.flush()
+				w.stop()
+				w.mustHavePoints()
+			})
+		})
+	}
+}
+
+// mustHavePoints verifies the replica, and that no difference was shipped.
+func (w *world) mustHavePoints() {
+	w.t.Helper()
+	for _, tx := range w.verify() {
+		if tx.Span != 1 {
+			w.t.Fatalf("transaction %d is %d in one", tx.Number, tx.Span)
+		}
+	}
+	if st := w.sh.Status(); st.Resyncs > 0 {
+		w.t.Fatalf("a difference was shipped: %s", st.ResyncReason)
+	}
+}
+
+// A database file that was written before the clock was set back has a time ahead of it: closing doesn't wait for that.
+func TestFileOfTheFutureIsNotWaitedFor(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		dir, began := t.TempDir(), time.Now()
+		got := statSettled("app.db", dir, func(path string) *fileStat {
+			if path == "app.db" {
+				return &fileStat{Ctime: began.Add(time.Hour).UnixNano()}
+			}
+			return &fileStat{Ctime: time.Now().UnixNano()}
+		})
+		if waited := time.Since(began); got != nil || waited > time.Minute {
+			t.Errorf("%+v after %v", got, waited)
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"seawal/internal/wal"
 )
@@ -25,12 +26,24 @@ type commitFrame struct {
 	pageCount uint32
 }
 
-// openRange verifies the frames behind from up to frame to. The error is errMoved
-// when they are not there, or don't end with a commit. from needs no checksum.
-func openRange(src Source, from wal.Place, to uint32) (*logRange, error) {
+// openLog opens the log. The error is errMoved when there is none.
+func openLog(src Source) (WALFile, error) {
 	f, err := src.WAL()
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%w: open the log: %w", errMoved, err)
+	case err != nil:
+		return nil, fmt.Errorf("open the log: %w", err)
+	}
+	return f, nil
+}
+
+// openRange verifies the frames behind from up to frame to. The error is errMoved
+// when they are not there, or don't end with a commit; any other may go away. from needs no checksum.
+func openRange(src Source, from wal.Place, to uint32) (*logRange, error) {
+	f, err := openLog(src)
+	if err != nil {
+		return nil, err
 	}
 	r, err := scanRange(f, from, to)
 	if err != nil {
@@ -166,9 +179,9 @@ func completePlace(src Source, p wal.Place) (wal.Place, error) {
 	if p.IsZero() {
 		return p, nil
 	}
-	f, err := src.WAL()
+	f, err := openLog(src)
 	if err != nil {
-		return wal.Place{}, fmt.Errorf("open the log: %w", err)
+		return wal.Place{}, err
 	}
 	defer f.Close()
 	h, err := readLogHeader(f)

@@ -191,10 +191,12 @@ type fakeSource struct {
 	skew     time.Duration // of the clock
 	released uint64
 	armed    bool
-	nexts    int    // calls of Next
-	deny     error  // answer of BeginRead
-	reading  bool   // a state is pinned
-	onRead   func() // called once, when the next state is pinned
+	nexts    int                  // calls of Next
+	deny     error                // answer of BeginRead
+	reading  bool                 // a state is pinned
+	onRead   func()               // called once, when the next state is pinned
+	logs     int                  // calls of WAL
+	denyLog  func(call int) error // answer of that call of WAL
 }
 
 var _ Source = (*fakeSource)(nil)
@@ -311,6 +313,15 @@ func readPage(file image, page uint32, p []byte) error {
 }
 
 func (f *fakeSource) WAL() (WALFile, error) {
+	f.mu.Lock()
+	f.logs++
+	call, deny := f.logs, f.denyLog
+	f.mu.Unlock()
+	if deny != nil {
+		if err := deny(call); err != nil {
+			return nil, err
+		}
+	}
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
 	if f.m.log == nil {

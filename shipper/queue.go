@@ -195,7 +195,7 @@ func (s *Shipper) otherPageSize(ctx context.Context, size int) error {
 // many as were counted, else as one transaction.
 func (s *Shipper) rangeCommit(ctx context.Context, c *Commit, t transaction) error {
 	killpoint.Hit("shipper/range-before")
-	r, err := openRange(s.src, c.From, c.To.Frame)
+	r, err := s.rangePatiently(ctx, c)
 	if errors.Is(err, errMoved) {
 		return s.gap(ctx, err.Error())
 	}
@@ -214,6 +214,21 @@ func (s *Shipper) rangeCommit(ctx context.Context, c *Commit, t transaction) err
 		r.merge()
 	}
 	return s.shipRange(r, t, func() error { return s.closeFull(ctx) })
+}
+
+// rangePatiently opens the range of a commit, again and again while the log can't be read (no descriptor is left, for
+// one): until the range is released, it stays.
+func (s *Shipper) rangePatiently(ctx context.Context, c *Commit) (*logRange, error) {
+	for {
+		r, err := openRange(s.src, c.From, c.To.Frame)
+		if err == nil || errors.Is(err, errMoved) || ctx.Err() != nil {
+			return r, err
+		}
+		s.noteError(err)
+		if err := s.pause(ctx, s.cfg.RetryWait); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // closeFull closes the open batch when it is full.

@@ -35,6 +35,7 @@ type world struct {
 	rnd    *rand.Rand
 	src    *fakeSource
 	sh     *Shipper
+	deny   func(int) error // denyLog of the sources
 	want   map[replica.Pos]image
 	states map[uint64]image // of the commits of this process, by ticket, whose position isn't known yet
 }
@@ -67,6 +68,7 @@ func (noClose) Close() error { return nil }
 func (w *world) start() {
 	w.t.Helper()
 	w.src, w.states = newFakeSource(w.m), make(map[uint64]image)
+	w.src.denyLog = w.deny
 	cfg := w.cfg
 	cfg.Source, cfg.Open = w.src, w.open
 	sh, err := New(cfg)
