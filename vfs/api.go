@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
+	"slices"
 
 	"seawal/internal/replica"
 )
@@ -81,4 +83,18 @@ func Status(ctx context.Context, db *sql.DB) (Stat, error) {
 		return Stat{}, err
 	}
 	return d.status()
+}
+
+// Databases is the Stat of every database that this process replicates, in the order of their paths. It never waits
+// for a store.
+func Databases() []Stat {
+	databases.Lock() // with it no tap is freed
+	defer databases.Unlock()
+	var all []Stat
+	for _, path := range slices.Sorted(maps.Keys(databases.byPath)) {
+		if st, err := databases.byPath[path].status(); err == nil { // else nothing ships any more, or yet
+			all = append(all, st)
+		}
+	}
+	return all
 }

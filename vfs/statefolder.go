@@ -2,12 +2,11 @@ package vfs
 
 import (
 	"fmt"
+	"hash/fnv"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/zeebo/xxh3"
 
 	"seawal/shipper"
 )
@@ -21,7 +20,9 @@ const replicaFile = "replica"
 func stateFolder(path, replica string, replicas int) string {
 	top := path + shipper.StateSuffix
 	key := replicaKey(replica)
-	own := filepath.Join(top, fmt.Sprintf("%016x", xxh3.HashString(key)))
+	h := fnv.New64a()
+	h.Write([]byte(key)) // never fails
+	own := filepath.Join(top, fmt.Sprintf("%016x", h.Sum64()))
 	switch is := folderOf(top); {
 	case is == key:
 		return top
