@@ -30,7 +30,7 @@ func (s *Shipper) attachUntilDone(ctx context.Context) error {
 		if errors.Is(err, ErrLocked) {
 			s.letGo() // the other process ships it
 		}
-		if ticket, _ := s.src.Last(); ticket == 0 && s.isClosing() {
+		if s.nothingToDo() {
 			return errNothingToDo
 		}
 		if err := s.pause(ctx, s.cfg.RetryWait); err != nil {
@@ -148,9 +148,9 @@ func (s *Shipper) firstPage(ctx context.Context) (size int, err error) {
 			s.setMode(ModeAttaching)
 			return size, nil
 		}
-		s.publish(replica.Pos{Timeline: 1}, 0)
 		s.setMode(ModeEmpty)
-		if ticket, _ := s.src.Last(); ticket == 0 && s.isClosing() {
+		s.publish(replica.Pos{Timeline: 1}, 0)
+		if s.nothingToDo() {
 			return 0, errNothingToDo
 		}
 		if !s.src.Idle() {

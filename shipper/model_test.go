@@ -197,6 +197,9 @@ type fakeSource struct {
 	onRead   func()               // called once, when the next state is pinned
 	logs     int                  // calls of WAL
 	denyLog  func(call int) error // answer of that call of WAL
+	// Called once, by a call that is about to say so.
+	onEmpty func() // of Next: that there is no commit
+	onNone  func() // of Last: that there never was one
 }
 
 var _ Source = (*fakeSource)(nil)
@@ -267,6 +270,7 @@ func (f *fakeSource) Next() (Commit, bool) {
 	defer f.mu.Unlock()
 	f.nexts++
 	if len(f.queue) == 0 {
+		f.lateLocked(&f.onEmpty)
 		return Commit{}, false
 	}
 	c := f.queue[0]
@@ -286,7 +290,21 @@ func (f *fakeSource) Release(ticket uint64) {
 func (f *fakeSource) Last() (uint64, int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.ticket, f.time
+	ticket, at := f.ticket, f.time
+	if ticket == 0 {
+		f.lateLocked(&f.onNone)
+	}
+	return ticket, at
+}
+
+// lateLocked calls one of the functions that change what the caller is about to say.
+func (f *fakeSource) lateLocked(late *func()) {
+	if call := *late; call != nil {
+		*late = nil
+		f.mu.Unlock()
+		call()
+		f.mu.Lock()
+	}
 }
 
 func (f *fakeSource) Idle() bool {

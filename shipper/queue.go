@@ -30,6 +30,7 @@ func (s *Shipper) drain(ctx context.Context) error {
 		if err := s.failed(); err != nil {
 			return err
 		}
+		closing := s.isClosing() // before what is taken: the last commit comes before Close
 		n, err := s.take(ctx)
 		if err == nil && s.due() {
 			s.nextDue = time.Now().Add(s.cfg.Interval)
@@ -47,7 +48,7 @@ func (s *Shipper) drain(ctx context.Context) error {
 			continue
 		case n > 0:
 			quiet = 0
-		case s.isClosing() && s.batch == nil && s.landedAll():
+		case closing && s.batch == nil && s.landedAll():
 			return nil
 		default:
 			quiet++

@@ -320,6 +320,14 @@ func (s *Shipper) isClosing() bool {
 	return s.closing
 }
 
+// nothingToDo says that the Shipper is closed and nothing was ever captured. It asks in this order: the last
+// commit comes before Close.
+func (s *Shipper) nothingToDo() bool {
+	closing := s.isClosing()
+	ticket, _ := s.src.Last()
+	return closing && ticket == 0
+}
+
 // fail records the first fatal error and wakes everybody.
 func (s *Shipper) fail(err error) {
 	s.mu.Lock()

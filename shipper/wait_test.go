@@ -210,3 +210,43 @@ func TestLagBeforeAttach(t *testing.T) {
 		w.verify()
 	})
 }
+
+// The last commit and Close come right after the drain goroutine has looked for commits: it is shipped all the same.
+func TestCommitRightBeforeClose(t *testing.T) {
+	for _, name := range []string{"shipping", "empty"} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				var w *world
+				if name == "empty" {
+					w = newWorld(t, t.TempDir())
+				} else {
+					w = shipped(t, true)
+				}
+				w.start()
+				closed := make(chan error, 1)
+				late := func() {
+					w.src.commit(CommitFrames, w.tx(1))
+					go func() { closed <- w.sh.Close(context.Background()) }()
+					for !w.sh.isClosing() {
+						time.Sleep(time.Millisecond)
+					}
+				}
+				if name == "shipping" {
+					w.position()
+				}
+				w.src.mu.Lock()
+				if name == "empty" {
+					w.src.onNone = late
+				} else {
+					w.src.onEmpty = late
+				}
+				w.src.mu.Unlock()
+				w.sh.poke()
+				if err := <-closed; err != nil {
+					t.Errorf("close: %v", err)
+				}
+				w.verify()
+			})
+		})
+	}
+}
