@@ -21,6 +21,7 @@ const maxWorkers = 8
 type builder struct {
 	store    store.Store
 	replica  replica.Replica
+	pageSize int // of the database at the point, bytes
 	file     *os.File
 	lock     uint32 // page that is never part of a database
 	workers  int
@@ -34,12 +35,13 @@ type builder struct {
 	count uint32         // size of the database after it, pages
 }
 
-func newBuilder(s store.Store, r replica.Replica, file *os.File, check Check, p *progress) *builder {
+func newBuilder(s store.Store, r replica.Replica, pageSize int, file *os.File, check Check, p *progress) *builder {
 	return &builder{
 		store:    s,
 		replica:  r,
+		pageSize: pageSize,
 		file:     file,
-		lock:     pagesum.LockPage(r.PageSize),
+		lock:     pagesum.LockPage(pageSize),
 		workers:  min(runtime.GOMAXPROCS(0), maxWorkers),
 		hash:     check != CheckNone,
 		progress: p,
@@ -56,7 +58,7 @@ func (b *builder) build(ctx context.Context, steps []Step) error {
 		steps = steps[1:]
 	}
 	if len(steps) > 0 {
-		b.cache = newPageCache(b.file, b.replica.PageSize)
+		b.cache = newPageCache(b.file, b.pageSize)
 		if err := b.applySegments(ctx, steps); err != nil {
 			return err
 		}
@@ -64,7 +66,7 @@ func (b *builder) build(ctx context.Context, steps []Step) error {
 			return err
 		}
 	}
-	if err := b.file.Truncate(int64(b.count) * int64(b.replica.PageSize)); err != nil {
+	if err := b.file.Truncate(int64(b.count) * int64(b.pageSize)); err != nil {
 		return fmt.Errorf("set size of file: %w", err)
 	}
 	return nil
@@ -75,8 +77,8 @@ func (b *builder) checkOwner(object string, h segment.Header) error {
 	if h.Replica != b.replica.ID {
 		return unfit(object, "belongs to replica %v, not to %v", h.Replica, b.replica.ID)
 	}
-	if h.PageSize != b.replica.PageSize {
-		return unfit(object, "has pages of %d bytes, the replica has %d", h.PageSize, b.replica.PageSize)
+	if h.PageSize != b.pageSize {
+		return unfit(object, "has pages of %d bytes, the timeline has %d", h.PageSize, b.pageSize)
 	}
 	return nil
 }

@@ -170,7 +170,7 @@ func TestFullCheckReadsBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		b := newBuilder(m.store, h.replica, f, CheckFull, newProgress(0, nil))
+		b := newBuilder(m.store, h.replica, p.PageSize, f, CheckFull, newProgress(0, nil))
 		if err := b.build(context.Background(), p.Steps); err != nil {
 			t.Fatal(err)
 		}

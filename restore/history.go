@@ -117,6 +117,42 @@ func (h *history) timelineOf(tx uint64) uint32 {
 	return h.timeline()
 }
 
+// pageSizeOf returns the page size of the database after a transaction, bytes.
+func (h *history) pageSizeOf(tx uint64) int {
+	return replica.PageSizeAt(h.replica, h.timelines, Pos{Timeline: h.timelineOf(tx), Tx: tx})
+}
+
+// isResized says whether the pages of a timeline have another size than those of the point where it left its parent. Such a
+// timeline begins with a snapshot.
+func (h *history) isResized(timeline uint32) bool {
+	for _, b := range h.branches[1:] {
+		if b.timeline == timeline {
+			return h.pageSizeOf(b.from) != replica.PageSizeAt(h.replica, h.timelines, Pos{Timeline: timeline, Tx: math.MaxUint64})
+		}
+	}
+	return false
+}
+
+// resizedAt returns the snapshot that a transaction was squashed into since it came before the first one of a timeline with pages
+// of another size.
+func (h *history) resizedAt(tx uint64) (snapshot uint64, ok bool) {
+	timeline := h.timelineOf(tx)
+	if !h.isResized(timeline) {
+		return 0, false
+	}
+	for _, o := range h.logs {
+		if o.Timeline == timeline && o.First <= tx {
+			return 0, false
+		}
+	}
+	for _, o := range h.snapshots {
+		if o.Timeline == timeline && o.Last > tx {
+			return o.Last, true
+		}
+	}
+	return 0, false
+}
+
 // loadNear lists what is needed to reach limit from the newest snapshot of the
 // timeline: two LIST requests and what the log's length takes, or a third when the segment
 // that follows the snapshot is unusually long. Without such a snapshot it loads everything.

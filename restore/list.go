@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"time"
 
+	"seawal/internal/replica"
 	"seawal/internal/segment"
 	"seawal/store"
 )
@@ -16,7 +18,7 @@ import (
 type Listing struct {
 	Replica   string         `json:"replica"`   // id
 	Database  string         `json:"database"`  // base name of the source
-	PageSize  int            `json:"page_size"` // bytes
+	PageSize  int            `json:"page_size"` // of Timeline, bytes
 	Timelines []TimelineInfo `json:"timelines"` // all of the replica
 	Timeline  uint32         `json:"timeline"`  // the one whose history follows
 
@@ -41,7 +43,8 @@ type Listing struct {
 // TimelineInfo is where a timeline comes from.
 type TimelineInfo struct {
 	Timeline uint32    `json:"timeline"`
-	Parent   Pos       `json:"parent"` // where it left its parent; 0/0 for a root
+	Parent   Pos       `json:"parent"`    // where it left its parent; 0/0 for a root
+	PageSize int       `json:"page_size"` // of its transactions, bytes
 	Reason   string    `json:"reason"`
 	Created  time.Time `json:"created"`
 }
@@ -88,11 +91,12 @@ func List(ctx context.Context, s store.Store, timeline uint32) (*Listing, error)
 	l := &lister{planner: newPlanner(s), infos: map[string]segment.Info{}}
 	l.hist = h
 	l.out = Listing{
-		Replica: h.replica.ID.String(), Database: h.replica.Name, PageSize: h.replica.PageSize, Timeline: h.timeline(),
+		Replica: h.replica.ID.String(), Database: h.replica.Name, PageSize: h.pageSizeOf(math.MaxUint64), Timeline: h.timeline(),
 		Snapshots: []SnapshotInfo{}, Ranges: []Range{}, Squashed: []Span{}, Gaps: []Span{}, TimesGoBack: []Point{},
 	}
 	for _, t := range h.timelines {
-		l.out.Timelines = append(l.out.Timelines, TimelineInfo{t.Timeline, Pos{Timeline: t.Parent, Tx: t.ParentTx}, t.Reason, t.Created})
+		size := replica.PageSizeAt(h.replica, h.timelines, Pos{Timeline: t.Timeline, Tx: math.MaxUint64})
+		l.out.Timelines = append(l.out.Timelines, TimelineInfo{t.Timeline, Pos{Timeline: t.Parent, Tx: t.ParentTx}, size, t.Reason, t.Created})
 	}
 	if err := l.readFooters(ctx); err != nil {
 		return nil, err
@@ -248,7 +252,8 @@ func (l *lister) findRanges(ctx context.Context) {
 			continue
 		}
 		span := Span{runs[i-1].last + 1, s.first - 1, first}
-		if slices.ContainsFunc(h.merged, func(o object) bool { return o.First == span.First && o.end == s.first }) {
+		_, resized := l.hist.resizedAt(span.Last)
+		if resized || slices.ContainsFunc(h.merged, func(o object) bool { return o.First == span.First && o.end == s.first }) {
 			l.out.Squashed = append(l.out.Squashed, span)
 		} else {
 			l.out.Gaps = append(l.out.Gaps, span)

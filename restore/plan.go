@@ -30,7 +30,7 @@ type Step struct {
 type Plan struct {
 	Replica  string `json:"replica"`   // id
 	Database string `json:"database"`  // base name of the source, for people
-	PageSize int    `json:"page_size"` // bytes
+	PageSize int    `json:"page_size"` // of the database at the target, bytes
 	Timeline uint32 `json:"timeline"`  // whose history leads there; the target may be on a parent of it
 	Target   Point  `json:"target"`    // what will be restored
 	Steps    []Step `json:"steps"`     // the first one is the snapshot, unless the history begins with an empty database
@@ -138,7 +138,7 @@ func (p *planner) try(ctx context.Context, timeline uint32, target Target) (*Pla
 	return &Plan{
 		Replica:  h.replica.ID.String(),
 		Database: h.replica.Name,
-		PageSize: h.replica.PageSize,
+		PageSize: h.pageSizeOf(tx),
 		Timeline: h.timeline(),
 		Target:   Point{Pos: Pos{Timeline: h.timelineOf(tx), Tx: tx}, Time: at},
 		Steps:    steps,
@@ -308,10 +308,18 @@ func (p *planner) unreachable(ctx context.Context, target Target, tx uint64) err
 			Before: p.point(ctx, before), After: p.point(ctx, after),
 		}
 	}
+	if after, is := p.hist.resizedAt(tx); is {
+		e := &PointError{Want: target.String(), Reason: "the page size changed there, and the commits up to the snapshot have no point", After: p.point(ctx, after)}
+		if ok {
+			e.Before = p.point(ctx, reach)
+		}
+		return e
+	}
 	e := &ObjectError{}
 	for name, f := range p.bad {
 		n, err := segment.ParseName(name)
-		if err == nil && n.First <= reach+1 && (n.Last > reach || n.Kind == segment.Snapshot) && (e.Object == "" || n.Kind == segment.Log) {
+		begin := err == nil && n.Kind == segment.Snapshot && n.Last > reach && n.Last <= tx && h.isResized(n.Timeline)
+		if begin || err == nil && n.First <= reach+1 && (n.Last > reach || n.Kind == segment.Snapshot) && (e.Object == "" || n.Kind == segment.Log) {
 			e.Object, e.Err = name, f.err
 			if good := p.good(ctx, n, f); n.Kind == segment.Log && good > reach && good < tx && n.First == reach+1 && ok {
 				reach = good
@@ -362,6 +370,9 @@ func (h *history) missing(tx uint64) (string, error) {
 		}
 	}
 	timeline := h.timelineOf(tx)
+	if h.isResized(timeline) && !slices.ContainsFunc(h.snapshots, func(o object) bool { return o.Timeline == timeline }) {
+		return segment.SnapshotPrefix(timeline) + "*", fmt.Errorf("%w: a timeline with pages of another size than its parent begins with it", ErrMissing)
+	}
 	err := fmt.Errorf("%w: transactions %d to %d are in no segment", ErrMissing, tx, next-1)
 	if next == math.MaxUint64 {
 		err = fmt.Errorf("%w: transaction %d is in no segment", ErrMissing, tx)

@@ -143,7 +143,7 @@ func follow(ctx context.Context, p *planner, plan *Plan, o Options, out *output)
 		}
 	}()
 	killpoint.Hit("restore/created")
-	b := newBuilder(p.store, p.hist.replica, file, o.Check, newProgress(plan.Bytes(), o.Progress))
+	b := newBuilder(p.store, p.hist.replica, plan.PageSize, file, o.Check, newProgress(plan.Bytes(), o.Progress))
 	if err := b.build(ctx, plan.Steps); err != nil {
 		return Result{}, b.tx, err
 	}

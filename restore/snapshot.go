@@ -83,7 +83,7 @@ func (j *snapshotJob) cut(limit int64) {
 }
 
 func (j *snapshotJob) work(ctx context.Context) error {
-	w := &pageWriter{file: j.file, pageSize: j.replica.PageSize, buf: make([]byte, 0, max(writeSize, j.replica.PageSize))}
+	w := &pageWriter{file: j.file, pageSize: j.pageSize, buf: make([]byte, 0, max(writeSize, j.pageSize))}
 	var raw []byte
 	for {
 		i := int(j.next.Add(1)) - 1

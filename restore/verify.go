@@ -73,7 +73,7 @@ func (b *builder) readBack(ctx context.Context) error {
 	if b.count == 0 {
 		return nil
 	}
-	perRead := uint32(readBackSize / b.replica.PageSize)
+	perRead := uint32(readBackSize / b.pageSize)
 	var next atomic.Uint32
 	g := newGroup(ctx)
 	for range b.workers {
@@ -97,7 +97,7 @@ func (b *builder) readBack(ctx context.Context) error {
 
 // readBackPages checks n pages from first on. Many may call it at once: it only reads.
 func (b *builder) readBackPages(buf []byte, first, n uint32) error {
-	size := b.replica.PageSize
+	size := b.pageSize
 	buf = buf[:int(n)*size]
 	if _, err := b.file.ReadAt(buf, int64(first-1)*int64(size)); err != nil && err != io.EOF {
 		return fmt.Errorf("read pages from %d: %w", first, err)
@@ -136,7 +136,7 @@ func checkFirstPage(img []byte) error {
 		size = 65536
 	}
 	if size != len(img) {
-		return fmt.Errorf("page 1 says that pages have %d bytes, the replica has %d", size, len(img))
+		return fmt.Errorf("page 1 says that pages have %d bytes, they were to have %d", size, len(img))
 	}
 	return nil
 }

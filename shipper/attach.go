@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -71,13 +72,9 @@ func (s *Shipper) attach(ctx context.Context) error {
 		return err
 	}
 	defer s.closePinned(p)
-	switch size := p.PageSize(); {
-	case p.PageCount() == 0:
+	if p.PageCount() == 0 {
 		return fmt.Errorf("%w: replica %v exists, and %s is empty; run restore, or use another URL", ErrOtherDatabase, rep.ID, s.cfg.DBPath)
-	case size != rep.PageSize:
-		return fmt.Errorf("%w: %s has pages of %d bytes, the replica of %d; use another URL", ErrPageSize, s.cfg.DBPath, size, rep.PageSize)
 	}
-	s.setPageSize(rep.PageSize)
 	return s.meet(ctx, rep, p)
 }
 
@@ -170,25 +167,38 @@ func (s *Shipper) firstPage(ctx context.Context) (size int, err error) {
 }
 
 func (s *Shipper) setPageSize(size int) {
-	s.pageSize, s.lockPage = size, pagesum.LockPage(size)
-	if s.cache == nil {
-		s.cache = newImageCache(size, s.cfg.CacheBytes)
-		s.enc.base = make([]byte, size)
-		s.enc.delta = make([]byte, 0, size)
+	if s.pageSize == size {
+		return
 	}
+	s.releaseCache()
+	s.pageSize, s.lockPage = size, pagesum.LockPage(size)
+	s.cache = newImageCache(size, s.cfg.CacheBytes)
+	s.enc.base = make([]byte, size)
+	s.enc.delta = make([]byte, 0, size)
+}
+
+func (s *Shipper) releaseCache() {
+	if s.cache == nil {
+		return
+	}
+	if err := s.cache.release(); err != nil {
+		s.log.Warn("giving the cache's memory back", "err", err)
+	}
+	s.cache = nil
 }
 
 func (s *Shipper) setTable(t *pagesum.Table) { s.table, s.grown = t, t.Len() }
 
-// publish makes the mapping of tickets to transactions known, once and for all:
-// transaction = base + ticket. durable is where the replica stands.
+// publish says where the replica stands. The first time it makes the mapping of tickets to transactions
+// known, once and for all: transaction = base + ticket. On another timeline the numbers go on.
+// No segment is under way.
 func (s *Shipper) publish(durable replica.Pos, base uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.mapped {
-		s.mapped, s.timeline, s.base = true, durable.Timeline, base
+		s.mapped, s.base, s.mappedOn = true, base, durable.Timeline
 	}
-	s.durable = durable.Tx
+	s.timeline, s.durable = durable.Timeline, durable.Tx
 	s.broadcastLocked()
 }
 
@@ -215,22 +225,30 @@ func (s *Shipper) meet(ctx context.Context, rep replica.Replica, p *pinned) erro
 		return fmt.Errorf("%w: it opened timeline %d (%s), this database was shipped on %d; run restore to follow it, or remove %s to go on from here on a timeline of its own",
 			ErrFenced, newest.Timeline, newest.Reason, st.Position.Timeline, s.cfg.StateDir)
 	}
-	o, err := s.findOrigin(ctx, newest)
+	o, err := s.findOrigin(ctx, rep, all)
 	if err != nil {
 		return err
 	}
-	if s.isMapped() && !o.pos.IsZero() && o.writer != s.writer {
+	if newest.PageSize = rep.PageSize; newest.Timeline != 0 {
+		newest.PageSize = replica.PageSizeAt(rep, all, replica.Pos{Timeline: newest.Timeline, Tx: math.MaxUint64})
+	}
+	switch {
+	case s.isMapped() && newest.Timeline != 0 && newest.Writer != s.writer:
+		return fmt.Errorf("%w: timeline %d was opened while this writer attached", ErrFenced, newest.Timeline)
+	case s.isMapped() && !o.pos.IsZero() && o.writer != s.writer:
 		return fmt.Errorf("%w: %v was shipped while this writer attached", ErrFenced, o.pos)
-	}
-	if o.pos.IsZero() {
+	case o.pos.IsZero():
 		return s.startRoot(ctx, newest, p)
-	}
-	if s.isMapped() {
+	case s.isMapped():
 		// An earlier attempt got this far, and its acknowledgement was lost.
+		s.setPageSize(newest.PageSize)
 		s.publish(o.pos, 0)
 		s.closePinned(p) // a source has one pinned state at a time
 		return s.resync(ctx, errors.New("the first snapshot had to be tried again"))
+	case p.PageSize() != o.pageSize:
+		return s.meetResized(ctx, newest, o, p)
 	}
+	s.setPageSize(o.pageSize)
 	table, err := s.tableAt(ctx, o.pos)
 	if err != nil {
 		return err
@@ -251,23 +269,28 @@ func (s *Shipper) meet(ctx context.Context, rep replica.Replica, p *pinned) erro
 	if plan.at == o.pos {
 		s.latest = max(s.latest, o.time)
 	}
+	if newest.PageSize != o.pageSize && plan.takeover == "" {
+		plan.takeover = fmt.Sprintf("timeline %d was opened for pages of %d bytes, and the database has pages of %d", newest.Timeline, newest.PageSize, o.pageSize)
+	}
 	return s.carryOut(ctx, newest, plan, p)
 }
 
 // origin is where a replica stands.
 type origin struct {
-	pos    replica.Pos // zero: no transaction yet
-	time   int64       // of its commit, unix nanoseconds; 0: not known
-	after  pagesum.Sum
-	place  wal.Place
-	writer segment.ID
+	pos      replica.Pos // zero: no transaction yet
+	time     int64       // of its commit, unix nanoseconds; 0: not known
+	after    pagesum.Sum
+	place    wal.Place
+	writer   segment.ID
+	pageSize int // bytes
 }
 
 // findOrigin finds the end of the newest timeline.
-func (s *Shipper) findOrigin(ctx context.Context, tl replica.Timeline) (origin, error) {
-	if tl.Timeline == 0 {
+func (s *Shipper) findOrigin(ctx context.Context, rep replica.Replica, all []replica.Timeline) (origin, error) {
+	if len(all) == 0 {
 		return origin{}, nil
 	}
+	tl := all[len(all)-1]
 	var known replica.Pos
 	if s.state != nil && s.state.Position.Timeline == tl.Timeline && s.state.Position.Tx > 0 {
 		known = s.state.Position
@@ -275,27 +298,34 @@ func (s *Shipper) findOrigin(ctx context.Context, tl replica.Timeline) (origin, 
 	_, info, err := replica.Newest(ctx, s.store, tl.Timeline, known)
 	switch {
 	case err == nil:
-		pos := replica.Pos{Timeline: tl.Timeline, Tx: info.Last}
-		return origin{pos, info.LastTime, info.After, info.Place, info.Writer}, nil
+		return endOf(info), nil
 	case !errors.Is(err, store.ErrNotExist):
 		return origin{}, err
-	case !known.IsZero() && s.table != nil:
-		return origin{known, s.state.Time, s.table.Total(), s.state.Place, s.writer}, nil
-	case !known.IsZero():
-		t, err := s.tableAt(ctx, known)
-		if err != nil {
-			return origin{}, err
-		}
-		return origin{known, s.state.Time, t.Total(), s.state.Place, s.writer}, nil
-	case tl.Parent != 0:
-		pos := replica.Pos{Timeline: tl.Timeline, Tx: tl.ParentTx}
-		t, err := s.tableAt(ctx, pos)
-		if err != nil {
-			return origin{}, err
-		}
-		return origin{pos: pos, after: t.Total(), writer: tl.Writer}, nil
 	}
-	return origin{}, nil
+	o := origin{pos: known, writer: s.writer}
+	switch {
+	case !known.IsZero():
+		o.place, o.time = s.state.Place, s.state.Time
+	case tl.Parent != 0:
+		o.pos, o.writer = replica.Pos{Timeline: tl.Timeline, Tx: tl.ParentTx}, tl.Writer
+	default:
+		return origin{}, nil
+	}
+	o.pageSize = replica.PageSizeAt(rep, all, o.pos)
+	t, err := s.tableAt(ctx, o.pos)
+	if err != nil {
+		return origin{}, err
+	}
+	o.after = t.Total()
+	return o, nil
+}
+
+// endOf is the end of a segment.
+func endOf(info segment.Info) origin {
+	return origin{
+		pos:  replica.Pos{Timeline: info.Timeline, Tx: info.Last},
+		time: info.LastTime, after: info.After, place: info.Place, writer: info.Writer, pageSize: info.PageSize,
+	}
 }
 
 // tableAt is the table at a position of the replica, from the state folder as far as
@@ -313,14 +343,15 @@ func (s *Shipper) tableAt(ctx context.Context, pos replica.Pos) (*pagesum.Table,
 	return replica.TableAt(ctx, s.store, pos, nil, replica.Pos{})
 }
 
-// startRoot ships the whole database: the replica has nothing of it yet.
+// startRoot ships the whole database: the replica has nothing of it yet. newest has its page size.
 func (s *Shipper) startRoot(ctx context.Context, newest replica.Timeline, p *pinned) error {
-	if newest.Timeline == 0 || newest.Writer != s.writer {
+	if newest.Timeline == 0 || newest.Writer != s.writer || newest.PageSize != p.PageSize() {
 		var err error
-		if newest, err = s.openTimeline(ctx, replica.Timeline{Timeline: newest.Timeline + 1, Reason: "first snapshot"}); err != nil {
+		if newest, err = s.openTimeline(ctx, replica.Timeline{Timeline: newest.Timeline + 1, PageSize: p.PageSize(), Reason: "first snapshot"}); err != nil {
 			return err
 		}
 	}
+	s.setPageSize(p.PageSize())
 	s.publish(replica.Pos{Timeline: newest.Timeline}, 1)
 	killpoint.Hit("shipper/snapshot-before")
 	number := s.base + p.Ticket()
@@ -331,19 +362,21 @@ func (s *Shipper) startRoot(ctx context.Context, newest replica.Timeline, p *pin
 	return nil
 }
 
-// openTimeline creates a timeline of ours. It takes over: a writer of the timeline before is fenced.
+// openTimeline creates a timeline of ours. It takes over: a writer of the timeline before is fenced. Called again after an
+// error, with the same timeline, it succeeds if the acknowledgement was lost.
 func (s *Shipper) openTimeline(ctx context.Context, t replica.Timeline) (replica.Timeline, error) {
-	t.Writer, t.Created = s.writer, time.Now()
-	if s.isMapped() && s.timeline != t.Timeline {
-		return t, fmt.Errorf("%w: timeline %d was opened while this writer attached", ErrFenced, t.Timeline-1)
+	t.Writer = s.writer
+	if o := s.opening; o.Timeline != t.Timeline || o.Parent != t.Parent || o.ParentTx != t.ParentTx || o.PageSize != t.PageSize || o.Reason != t.Reason {
+		s.opening = t
+		s.opening.Created = time.Now()
 	}
 	killpoint.Hit("shipper/timeline-before")
-	err := replica.CreateTimeline(ctx, s.store, t)
+	err := replica.CreateTimeline(ctx, s.store, s.opening)
 	killpoint.Hit("shipper/timeline-created")
 	if errors.Is(err, store.ErrExist) {
 		return t, fmt.Errorf("%w: timeline %d was opened just now: %w", ErrFenced, t.Timeline, err)
 	}
-	return t, err
+	return s.opening, err
 }
 
 // carryOut does what compare decided.
@@ -351,13 +384,12 @@ func (s *Shipper) carryOut(ctx context.Context, newest replica.Timeline, plan *p
 	at := plan.at
 	if plan.takeover != "" {
 		t, err := s.openTimeline(ctx, replica.Timeline{
-			Timeline: newest.Timeline + 1, Parent: at.Timeline, ParentTx: at.Tx, Reason: plan.takeover,
+			Timeline: newest.Timeline + 1, Parent: at.Timeline, ParentTx: at.Tx, PageSize: p.PageSize(), Reason: plan.takeover,
 		})
 		if err != nil {
 			return err
 		}
 		at.Timeline = t.Timeline
-		s.log.Warn("opened a new timeline", "timeline", t.Timeline, "parent", plan.at, "reason", t.Reason)
 	}
 	killpoint.Hit("shipper/attach-decided")
 	s.setTable(plan.table)
@@ -372,9 +404,7 @@ func (s *Shipper) carryOut(ctx context.Context, newest replica.Timeline, plan *p
 		s.noteResync(plan.reason)
 	}
 	if plan.takeover != "" {
-		s.mu.Lock()
-		s.noticeLocked(fmt.Sprintf("opened timeline %d at %v, nothing was overwritten: %s", at.Timeline, plan.at, plan.takeover))
-		s.mu.Unlock()
+		s.noticeTimeline(at.Timeline, plan.at, plan.takeover)
 	}
 	if err := s.catchUp(ctx, plan, p); err != nil {
 		if fatal(err) || ctx.Err() != nil {

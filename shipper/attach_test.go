@@ -143,11 +143,10 @@ func TestAttachRefuses(t *testing.T) {
 		}, ErrOtherDatabase, "run restore"},
 		{"replica of another id", func(w *world) { w.store = shipped(w.t.(*testing.T), true).store }, ErrOtherDatabase, "use another URL"},
 		{"lost its newest transactions", func(w *world) { w.m.set(w.want[replica.Pos{Timeline: 1, Tx: 4}]) }, ErrBehind, "open it again"},
-		{"other page size", func(w *world) {
-			w.m.set(nil)
-			w.m.pageSize = 1024
-			w.offline(w.txOn(3, 10))
-		}, ErrPageSize, "1024"},
+		{"other page size, and the folder is lost", func(w *world) {
+			w.loseFolder()
+			w.vacuum(1024, 0)
+		}, ErrOtherDatabase, "1024"},
 		{"newer timeline", func(w *world) {
 			tl := replica.Timeline{Timeline: 2, Parent: 1, ParentTx: 6, Writer: segment.NewID(), Reason: "test", Created: time.Now()}
 			if err := replica.CreateTimeline(context.Background(), w.store, tl); err != nil {

@@ -30,6 +30,7 @@
 //	                                                  is opened; else [BehindError], and the next open rolls forward;
 //	                                                  without a state folder: brought back on purpose, a new timeline
 //	at no point, after a reboot     exists            a new timeline, which begins with the difference
+//	its pages have another size     exists            a new timeline, which begins with a snapshot; without a state folder [ErrOtherDatabase]
 //	another one, or empty           exists            [ErrOtherDatabase]
 //	shipped here before             newer timeline    [ErrFenced]
 //
@@ -38,6 +39,9 @@
 // one point is proven by the place in the log (its salts and running
 // checksum), by the stat of a database file that was closed cleanly, or by reading
 // every page.
+//
+// The page size may change later too, by a VACUUM: what was committed before is shipped, then a new timeline begins with a
+// snapshot (resize.go).
 //
 // # Goroutines
 //

@@ -18,9 +18,6 @@ var (
 	// ErrBehind says that the database is at an earlier point than its replica.
 	ErrBehind = errors.New("seawal: the database is behind its replica")
 
-	// ErrPageSize says that the database has another page size than its replica.
-	ErrPageSize = errors.New("seawal: the database has another page size than its replica")
-
 	// ErrClosed says that the shipper was closed.
 	ErrClosed = errors.New("seawal: replication was stopped")
 
@@ -78,7 +75,7 @@ func (e *BehindError) Unwrap() error { return ErrBehind }
 
 // fatal says that err ends shipping for good: trying again can't help.
 func fatal(err error) bool {
-	for _, e := range []error{ErrFenced, ErrBehind, ErrOtherDatabase, ErrPageSize} {
+	for _, e := range []error{ErrFenced, ErrBehind, ErrOtherDatabase} {
 		if errors.Is(err, e) {
 			return true
 		}

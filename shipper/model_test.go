@@ -165,6 +165,20 @@ func (m *model) logFileLocked() {
 	}
 }
 
+// resizeLocked runs commit after which the pages have another size, unless that is 0: in a rollback journal mode.
+func (m *model) resizeLocked(pageSize int, commit func()) {
+	if pageSize == 0 {
+		commit()
+		return
+	}
+	was := m.rollback
+	m.pages, m.file, m.log, m.frames = nil, nil, nil, 0
+	m.logFileLocked()
+	m.pageSize, m.rollback = pageSize, true
+	commit()
+	m.rollback = was
+}
+
 // set replaces the state as if nobody had looked: no log is left.
 func (m *model) set(pages image) {
 	m.mu.Lock()
@@ -212,6 +226,10 @@ func (f *fakeSource) commit(kind CommitKind, txs ...tx) {
 	defer f.mu.Unlock()
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
+	f.m.resizeLocked(txs[0].pageSize, func() { f.commitLocked(kind, txs) })
+}
+
+func (f *fakeSource) commitLocked(kind CommitKind, txs []tx) {
 	if f.m.log == nil && !f.m.rollback {
 		f.m.restartLocked()
 	}
@@ -263,6 +281,7 @@ func (f *fakeSource) mergeRanges() {
 type tx struct {
 	changes   []change
 	pageCount uint32
+	pageSize  int // of the database from here on, 0: as it was
 }
 
 func (f *fakeSource) Next() (Commit, bool) {
@@ -375,7 +394,10 @@ func (f *fakeSource) BeginRead(context.Context) (ReadTx, error) {
 	f.m.pinned++
 	place := f.m.placeLocked()
 	place.Cksum = [2]uint32{}
-	r := &fakeRead{f: f, m: f.m, place: place, ticket: f.ticket, time: f.time, pages: uint32(len(f.m.pages)), file: f.m.file.clone()}
+	r := &fakeRead{
+		f: f, m: f.m, place: place, ticket: f.ticket, time: f.time,
+		pages: uint32(len(f.m.pages)), pageSize: f.m.pageSize, file: f.m.file.clone(),
+	}
 	if f.m.frames == 0 {
 		r.file = f.m.pages.clone()
 	}
@@ -383,14 +405,15 @@ func (f *fakeSource) BeginRead(context.Context) (ReadTx, error) {
 }
 
 type fakeRead struct {
-	f      *fakeSource
-	m      *model
-	place  wal.Place
-	ticket uint64
-	time   int64
-	pages  uint32
-	file   image
-	closed bool
+	f        *fakeSource
+	m        *model
+	place    wal.Place
+	ticket   uint64
+	time     int64
+	pages    uint32
+	pageSize int
+	file     image
+	closed   bool
 }
 
 func (r *fakeRead) Place() wal.Place { return r.place }
@@ -400,7 +423,7 @@ func (r *fakeRead) PageSize() int {
 	if r.pages == 0 {
 		return 0
 	}
-	return r.m.pageSize
+	return r.pageSize
 }
 func (r *fakeRead) PageCount() uint32                    { return r.pages }
 func (r *fakeRead) ReadFile(page uint32, p []byte) error { return readPage(r.file, page, p) }

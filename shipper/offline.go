@@ -1,7 +1,6 @@
 package shipper
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -70,10 +69,7 @@ func (t *offlineTx) measure() error {
 	if _, err := t.file.ReadAt(b[:], 0); err != nil {
 		return fmt.Errorf("read the database's header: %w", err)
 	}
-	t.pageSize = int(binary.BigEndian.Uint16(b[16:]))
-	if t.pageSize == 1 {
-		t.pageSize = 1 << 16
-	}
+	t.pageSize = pageSizeOf(b[:])
 	if t.pageSize < 512 || t.pageSize&(t.pageSize-1) != 0 {
 		return fmt.Errorf("%s is no database: page size %d", t.file.Name(), t.pageSize)
 	}

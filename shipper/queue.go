@@ -108,7 +108,7 @@ func (s *Shipper) wait(ctx context.Context, timer *time.Timer, quiet int) error 
 	switch {
 	case s.full():
 		sleep = -1 // no room: the uploader will say when
-	case s.isClosing() && s.batch == nil:
+	case s.isClosing() && s.batch == nil && !s.landedAll():
 		sleep = -1 // likewise
 	case quiet > quietTicks:
 		if !s.src.Idle() {
@@ -141,9 +141,6 @@ func (s *Shipper) commit(ctx context.Context, c *Commit) error {
 		s.src.Release(c.Ticket) // it is in a difference that was shipped
 		return nil
 	}
-	if c.Kind != CommitGap && c.PageSize != s.pageSize {
-		return s.otherPageSize(ctx, c.PageSize)
-	}
 	t := transaction{
 		number: s.base + c.Ticket, span: c.Ticket - s.encoded,
 		time: c.Time, pageCount: c.PageCount, place: c.To,
@@ -152,6 +149,8 @@ func (s *Shipper) commit(ctx context.Context, c *Commit) error {
 	switch {
 	case t.span > c.Count:
 		err = s.gap(ctx, "captured commits were lost")
+	case c.Kind != CommitGap && (c.PageSize != s.pageSize || c.resizes()):
+		err = s.gap(ctx, "pages of another size were written") // and of the old one again since, or the gap ends the timeline
 	case c.Kind == CommitFrames:
 		err = s.encodeFrames(c, t)
 	case c.Kind == CommitRange:
@@ -167,29 +166,6 @@ func (s *Shipper) commit(ctx context.Context, c *Commit) error {
 	s.src.Release(s.encoded)
 	killpoint.Hit("shipper/commit-released")
 	return nil
-}
-
-// otherPageSize ends shipping at a VACUUM that has changed the page size: what was committed before it is shipped first.
-func (s *Shipper) otherPageSize(ctx context.Context, size int) error {
-	err := fmt.Errorf("%w: %d bytes, the replica has %d; what was committed before is in the replica up to its durable position; "+
-		"to go on, close the database, remove %s and open it with a new URL", ErrPageSize, size, s.pageSize, s.cfg.StateDir)
-	s.noteError(err)
-	if s.batch != nil && s.batch.last != 0 {
-		if closeErr := s.closeBatch(ctx); closeErr != nil {
-			return errors.Join(err, closeErr)
-		}
-	}
-	for !s.landedAll() {
-		if failure := s.failed(); failure != nil {
-			return failure
-		}
-		select {
-		case <-s.uploaded:
-		case <-ctx.Done():
-			return errors.Join(err, ctx.Err())
-		}
-	}
-	return err
 }
 
 // rangeCommit reads commits back from the log: one by one when the log shows as
@@ -249,9 +225,9 @@ func (s *Shipper) gap(ctx context.Context, reason string) error {
 		return err
 	}
 	defer s.closePinned(p)
-	if size := p.PageSize(); size != s.pageSize {
+	if p.PageSize() != s.pageSize {
 		s.closePinned(p) // not while there are uploads to wait for
-		return s.otherPageSize(ctx, size)
+		return s.turn(ctx)
 	}
 	if p.Ticket() <= s.encoded {
 		return fmt.Errorf("difference: the database is at commit %d, commit %d is encoded", p.Ticket(), s.encoded)
@@ -282,17 +258,7 @@ func (s *Shipper) resync(ctx context.Context, cause error) error {
 	for {
 		s.noteError(cause)
 		s.dropBatch()
-		for !s.landedAll() {
-			if err := s.failed(); err != nil {
-				return err
-			}
-			select {
-			case <-s.uploaded:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		if err := s.failed(); err != nil {
+		if err := s.waitLanded(ctx); err != nil {
 			return err
 		}
 		err := s.resyncOnce(ctx, cause)
@@ -306,19 +272,39 @@ func (s *Shipper) resync(ctx context.Context, cause error) error {
 	}
 }
 
+// waitLanded waits until no segment is under way.
+func (s *Shipper) waitLanded(ctx context.Context) error {
+	for !s.landedAll() {
+		if err := s.failed(); err != nil {
+			return err
+		}
+		select {
+		case <-s.uploaded:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return s.failed()
+}
+
 func (s *Shipper) resyncOnce(ctx context.Context, cause error) error {
 	durable := s.Durable()
-	table, err := replica.TableAt(ctx, s.store, durable, nil, replica.Pos{})
-	if err != nil {
-		return err
+	if !s.unbegun {
+		table, err := replica.TableAt(ctx, s.store, durable, nil, replica.Pos{})
+		if err != nil {
+			return err
+		}
+		s.setTable(table)
+		s.encoded = durable.Tx - s.base
 	}
-	s.setTable(table)
-	s.encoded = durable.Tx - s.base
 	p, err := s.pin(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.closePinned(p)
+	if s.unbegun || p.PageSize() != s.pageSize {
+		return s.beginResized(ctx, p)
+	}
 	s.noteResync(cause.Error())
 	number := s.base + p.Ticket()
 	if number == durable.Tx {

@@ -128,18 +128,31 @@ func endOfOurs(ctx context.Context, s store.Store, st *state) (origin, error) {
 	}
 	_, info, err := replica.Newest(ctx, s, newest.Timeline, from)
 	switch {
-	case errors.Is(err, store.ErrNotExist) && !from.IsZero():
-		after, err := pagesum.ParseSum(st.After)
-		if err != nil {
-			return origin{}, nil
-		}
-		return origin{from, st.Time, after, st.Place, st.Writer}, nil
-	case errors.Is(err, store.ErrNotExist):
-		return origin{}, nil
-	case err != nil || info.Writer != st.Writer:
+	case err == nil && info.Writer == st.Writer:
+		return endOf(info), nil
+	case !errors.Is(err, store.ErrNotExist):
 		return origin{}, err
 	}
-	return origin{replica.Pos{Timeline: newest.Timeline, Tx: info.Last}, info.LastTime, info.After, info.Place, info.Writer}, nil
+	o := origin{pos: from, writer: st.Writer}
+	switch {
+	case !from.IsZero():
+		if o.after, err = pagesum.ParseSum(st.After); err != nil {
+			return origin{}, nil
+		}
+		o.place, o.time = st.Place, st.Time
+	case newest.Parent != 0:
+		// Opened from here, and nothing was shipped on it.
+		o.pos = replica.Pos{Timeline: newest.Timeline, Tx: newest.ParentTx}
+		table, err := replica.TableAt(ctx, s, o.pos, nil, replica.Pos{})
+		if err != nil {
+			return origin{}, err
+		}
+		o.after = table.Total()
+	default:
+		return origin{}, nil
+	}
+	o.pageSize = replica.PageSizeAt(rep, all, o.pos)
+	return o, nil
 }
 
 // recover has SQLite play a hot journal back. SQLite removes it without waiting for the disk: after a loss of power it
@@ -206,7 +219,11 @@ func (cfg RollForwardConfig) prepare(ctx context.Context, o origin, p *pinned) (
 	if err != nil || at.IsZero() {
 		return nil, err
 	}
-	end, err := replica.TableAt(ctx, cfg.Store, o.pos, local, at)
+	from := at
+	if p.PageSize() != o.pageSize {
+		local, from = nil, replica.Pos{} // no page is what it was
+	}
+	end, err := replica.TableAt(ctx, cfg.Store, o.pos, local, from)
 	if err != nil {
 		return nil, err
 	}
@@ -225,9 +242,10 @@ func (cfg RollForwardConfig) prepare(ctx context.Context, o origin, p *pinned) (
 		return nil, err
 	}
 	defer copied.Close() // read only
+	lock := pagesum.LockPage(copied.PageSize())
 	var pages []uint32
 	for page := uint32(1); page <= end.Len(); page++ {
-		if end.Get(page) != local.Get(page) {
+		if page != lock && (local == nil || end.Get(page) != local.Get(page)) {
 			pages = append(pages, page)
 		}
 	}

@@ -102,12 +102,14 @@ type Shipper struct {
 	began    int64  // when Start was called, unix nanoseconds
 	state    *state // nil until the state folder is read
 	lock     *lock
-	table    *pagesum.Table  // of the last transaction encoded
-	fresh    replica.Replica // of a replica that this Shipper makes
-	place    wal.Place       // of the last transaction encoded
-	latest   int64           // commit time of the last transaction encoded, unix nanoseconds: the next one has no earlier one
-	isBack   bool            // the clock is behind latest, and that was noted
-	grown    uint32          // pages up to which every one has a sum
+	table    *pagesum.Table   // of the last transaction encoded
+	fresh    replica.Replica  // of a replica that this Shipper makes
+	opening  replica.Timeline // the last one that this Shipper opened, or tried to
+	unbegun  bool             // the timeline was opened for pages of another size, and has no snapshot yet
+	place    wal.Place        // of the last transaction encoded
+	latest   int64            // commit time of the last transaction encoded, unix nanoseconds: the next one has no earlier one
+	isBack   bool             // the clock is behind latest, and that was noted
+	grown    uint32           // pages up to which every one has a sum
 	cache    *imageCache
 	enc      encodeScratch
 	batch    *batch    // open; nil when empty
@@ -124,8 +126,9 @@ type Shipper struct {
 	mapped   bool           // timeline and base are known, and won't change
 	id       segment.ID     // of the replica
 	writer   segment.ID     // of this state folder
-	pageSize int            // of the replica, bytes
-	timeline uint32         //
+	pageSize int            // of the timeline, bytes
+	timeline uint32         // it changes only while no segment is under way
+	mappedOn uint32         // the first one: those since then share their numbers
 	base     uint64         // transaction = base + ticket, modulo 2^64
 	durable  uint64         // transaction up to which the replica has everything
 	flying   int            // batches closed and not durable
@@ -191,11 +194,7 @@ func (s *Shipper) run(ctx context.Context) {
 	}
 	uploader.Wait()
 	s.dropBatch()
-	if s.cache != nil {
-		if err := s.cache.release(); err != nil {
-			s.log.Warn("giving the cache's memory back", "err", err)
-		}
-	}
+	s.releaseCache()
 	if s.lock != nil {
 		s.lock.release()
 	}

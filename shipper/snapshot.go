@@ -61,13 +61,16 @@ func (s *Shipper) shipSnapshot(ctx context.Context, p *pinned, number uint64) er
 	return nil
 }
 
+// errSnapshotStored says that the snapshot is there, from an attempt whose acknowledgement got lost.
+var errSnapshotStored = errors.New("an earlier attempt succeeded")
+
 // snapshotExists returns what is to be done about a snapshot whose name was taken:
 // attach again, if it is ours, from an acknowledgement that got lost.
 func (s *Shipper) snapshotExists(ctx context.Context, name string, exist error) error {
 	err := s.ours(ctx, name, segment.Info{Header: segment.Header{Writer: s.writer}})
 	var w *foreignError
 	if errors.As(err, &w) && w.got == s.writer || err == nil {
-		return fmt.Errorf("ship snapshot: an earlier attempt succeeded: %w", exist)
+		return fmt.Errorf("ship snapshot: %w: %w", errSnapshotStored, exist)
 	}
 	return err
 }

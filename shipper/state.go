@@ -235,10 +235,7 @@ func (s *Shipper) saveClean(ctx context.Context) {
 	if s.Durable().Tx != s.base+s.encoded {
 		return // the table is ahead of the replica: a segment did not land
 	}
-	st := &state{
-		Format: stateFormat, Replica: s.id, Writer: s.writer,
-		Position: s.Durable(), Time: s.latest, After: s.table.Total().String(), Place: s.place,
-	}
+	st := s.stateNow()
 	killpoint.Hit("shipper/all-shipped")
 	if src, ok := s.src.(Settler); ok {
 		if err := src.Settle(); err != nil {
@@ -253,7 +250,25 @@ func (s *Shipper) saveClean(ctx context.Context) {
 		}
 		err = p.Close()
 	}
-	if err = errors.Join(err, s.writeTable()); err == nil {
+	if err != nil {
+		s.log.Warn("reading the database at the end", "err", err)
+		return
+	}
+	s.saveNow(st)
+}
+
+// stateNow is the state when all that is encoded is durable.
+func (s *Shipper) stateNow() *state {
+	return &state{
+		Format: stateFormat, Replica: s.id, Writer: s.writer,
+		Position: s.Durable(), Time: s.latest, After: s.table.Total().String(), Place: s.place,
+	}
+}
+
+// saveNow makes st the state, with the table as it is. Nothing is under way.
+func (s *Shipper) saveNow(st *state) {
+	err := s.writeTable()
+	if err == nil {
 		err = s.installState(st)
 	}
 	if err != nil {

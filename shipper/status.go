@@ -178,4 +178,12 @@ func (s *Shipper) noteClock(back time.Duration) {
 	s.log.Warn("the clock was set back: commits have the time of the newest one until it has caught up", "back", back, "time", until)
 }
 
+// noticeTimeline says that a new timeline was opened.
+func (s *Shipper) noticeTimeline(timeline uint32, parent replica.Pos, reason string) {
+	s.mu.Lock()
+	s.noticeLocked(fmt.Sprintf("opened timeline %d at %v, nothing was overwritten: %s", timeline, parent, reason))
+	s.mu.Unlock()
+	s.log.Warn("opened a new timeline", "timeline", timeline, "parent", parent, "reason", reason)
+}
+
 func (s *Shipper) noticeLocked(text string) { s.stat.notice, s.stat.noticed = text, time.Now() }

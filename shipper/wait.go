@@ -74,7 +74,10 @@ func (s *Shipper) Wait(ctx context.Context, pos replica.Pos) error {
 		if s.mapped && pos.Timeline > s.timeline {
 			return false, fmt.Errorf("the database is on timeline %d", s.timeline)
 		}
-		return s.mapped && pos.Compare(replica.Pos{Timeline: s.timeline, Tx: s.durable}) <= 0, nil
+		if s.mapped && pos.Timeline < s.mappedOn {
+			return true, nil // of an earlier life
+		}
+		return s.mapped && pos.Tx <= s.durable, nil
 	})
 	if err != nil {
 		return fmt.Errorf("wait for %v: %w", pos, err)
@@ -110,7 +113,7 @@ func (s *Shipper) Ticket(ctx context.Context, pos replica.Pos) (ticket uint64, e
 			return false, fmt.Errorf("the database is on timeline %d", s.timeline)
 		}
 		ticket = 0
-		if n := int64(pos.Tx - s.base); n > 0 && pos.Timeline == s.timeline {
+		if n := int64(pos.Tx - s.base); n > 0 && pos.Timeline >= s.mappedOn {
 			ticket = uint64(n)
 		}
 		return s.mapped, nil

@@ -51,7 +51,7 @@ type noDeadline struct{ rapid.TB }
 
 func randomStep(rt *rapid.T, w *world) {
 	n := rapid.IntRange(1, 30).Draw(rt, "pages")
-	switch op := rapid.IntRange(0, 15).Draw(rt, "op"); op {
+	switch op := rapid.IntRange(0, 16).Draw(rt, "op"); op {
 	default:
 		w.commit(n)
 	case 5: // shrink
@@ -95,6 +95,10 @@ func randomStep(rt *rapid.T, w *world) {
 			return
 		}
 		restart(rt, w, n)
+	case 14:
+		if len(w.m.state()) > 0 {
+			w.vacuum(rapid.SampledFrom([]int{512, 1024, 2048}).Draw(rt, "page size"), rapid.SampledFrom([]CommitKind{CommitFrames, CommitGap}).Draw(rt, "kind"))
+		}
 	case 13:
 		var u *UnshippedError
 		if err := w.kill(); err != nil && !errors.As(err, &u) {
@@ -116,6 +120,9 @@ func restart(rt *rapid.T, w *world, n int) {
 	}
 	if rapid.Bool().Draw(rt, "offline") && len(w.m.state()) > 0 {
 		w.offline(w.tx(1), w.tx(min(n, 3)))
+	}
+	if rapid.IntRange(0, 3).Draw(rt, "offline vacuum") == 0 && len(w.m.state()) > 0 {
+		w.vacuum(rapid.SampledFrom([]int{512, 1024, 2048}).Draw(rt, "page size"), 0)
 	}
 	w.start()
 }

@@ -163,8 +163,27 @@ func (w *world) offline(txs ...tx) {
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
 	for _, t := range txs {
-		w.m.applyLocked(t.changes, t.pageCount)
+		w.m.resizeLocked(t.pageSize, func() { w.m.applyLocked(t.changes, t.pageCount) })
 	}
+}
+
+// vacuum writes the database anew with pages of another size, as one commit, or while no process looks.
+func (w *world) vacuum(size int, kind CommitKind) {
+	pages := len(w.m.state())
+	t := tx{pageCount: uint32(1 + pages/2), pageSize: size}
+	for page := uint32(1); page <= t.pageCount; page++ {
+		data := make([]byte, size)
+		for i := range data {
+			data[i] = byte(w.rnd.Uint32())
+		}
+		t.changes = append(t.changes, change{page, data})
+	}
+	if kind == 0 {
+		w.offline(t)
+		return
+	}
+	w.src.commit(kind, t)
+	w.note()
 }
 
 // loseFolder removes the state folder.
@@ -243,6 +262,9 @@ func (r *replayer) object(name string, last uint64) error {
 	if h.Kind == segment.Log && (h.First != r.at+1 || h.Before != r.table.Total()) {
 		return fmt.Errorf("begins with %d, before %v; the replica is at %d, %v", h.First, h.Before, r.at, r.table.Total())
 	}
+	if h.Kind == segment.Snapshot {
+		r.pages, r.table = nil, pagesum.New()
+	}
 	for {
 		t, err := d.NextTx()
 		if err == io.EOF {
@@ -254,13 +276,13 @@ func (r *replayer) object(name string, last uint64) error {
 		if t.Number > last {
 			return nil
 		}
-		if err := r.transaction(d, t, h.Timeline); err != nil {
+		if err := r.transaction(d, t, h); err != nil {
 			return fmt.Errorf("transaction %d: %w", t.Number, err)
 		}
 	}
 }
 
-func (r *replayer) transaction(d *segment.Decoder, t segment.Tx, timeline uint32) error {
+func (r *replayer) transaction(d *segment.Decoder, t segment.Tx, h segment.Header) error {
 	r.pages = r.pages.clone()
 	var p segment.Page
 	for {
@@ -272,7 +294,7 @@ func (r *replayer) transaction(d *segment.Decoder, t segment.Tx, timeline uint32
 			return err
 		}
 		for len(r.pages) < int(p.Number) {
-			r.pages = append(r.pages, make([]byte, testPage))
+			r.pages = append(r.pages, make([]byte, h.PageSize))
 		}
 		page := bytes.Clone(r.pages[p.Number-1])
 		if p.Kind == segment.Full {
@@ -291,7 +313,7 @@ func (r *replayer) transaction(d *segment.Decoder, t segment.Tx, timeline uint32
 	if d.TxEnd() != r.table.Total() || r.pages.total() != r.table.Total() {
 		return errors.New("the checksum of the database is another one")
 	}
-	if want, ok := r.w.want[replica.Pos{Timeline: timeline, Tx: t.Number}]; ok && !want.equal(r.pages) {
+	if want, ok := r.w.want[replica.Pos{Timeline: h.Timeline, Tx: t.Number}]; ok && !want.equal(r.pages) {
 		return errors.New("the database is not what it was")
 	}
 	if n := len(r.txs); n > 0 && t.Time < r.txs[n-1].Time {

@@ -3,12 +3,10 @@ package vfs_test
 import (
 	"database/sql"
 	"os"
-	"strings"
 	"testing"
 
 	"github.com/mattn/go-sqlite3"
 
-	"seawal/restore"
 	"seawal/vfs"
 )
 
@@ -152,42 +150,5 @@ func (s *session) end2(first *session) {
 	if err := first.db.Close(); err != nil {
 		s.t.Fatal(err)
 	}
-	s.end()
-}
-
-// A replica has one page size. A VACUUM that changes it ends shipping with an error that says what to do, and what was
-// committed before is in the replica.
-func TestModePageSize(t *testing.T) {
-	p := newPlace(t)
-	create(t, p.path, 1024)
-	plain(t, p.path, "PRAGMA journal_mode=DELETE")
-	s := p.begin("_journal_mode=DELETE&_ship_interval=1h")
-	s.flush()
-	s.steps(life...)
-	s.exec("PRAGMA page_size=4096", "VACUUM", "INSERT INTO t(b) VALUES('with the new size')")
-	err := vfs.Flush(s.ctx, s.db)
-	if err == nil || !strings.Contains(err.Error(), "page size") {
-		t.Errorf("flush: %v", err)
-	}
-	waitStatus(t, s.db, func(st vfs.Stat) bool { return strings.Contains(st.LastError, "new URL") && st.Mode == "stopped" })
-	s.exec("INSERT INTO t(b) VALUES('the application goes on')")
-	if err := s.conn.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.db.Close(); err == nil {
-		t.Error("Close does not say what is not shipped")
-	}
-	for _, pt := range s.points {
-		if got := fingerprintFile(t, s.restore(restore.AtTx(pt.pos.Tx))); got != pt.rows {
-			t.Errorf("restored transaction %v has other rows than the source had", pt.pos)
-		}
-	}
-	// With a URL of its own it is replicated again.
-	p.replica += "-2"
-	if err := os.RemoveAll(p.path + "-seawal"); err != nil {
-		t.Fatal(err)
-	}
-	s = p.begin("_journal_mode=DELETE")
-	s.steps("INSERT INTO t(b) VALUES(1)")
 	s.end()
 }

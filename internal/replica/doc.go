@@ -3,8 +3,8 @@
 // (timeline.json), what a position in it is called ([Pos]), where it ends
 // ([Newest]) and which checksum every page had at a position ([TableAt]).
 //
-//	replica.json              format version, id, page size; created once
-//	00000001/timeline.json    parent timeline and transaction, reason, writer
+//	replica.json              format version, id, page size of the first timeline; created once
+//	00000001/timeline.json    parent timeline and transaction, page size, reason, writer
 //	00000001/log/...          segments: see package segment
 //	00000002/timeline.json    the next timeline, which left its parent at ParentTx
 //
@@ -15,7 +15,8 @@
 //
 // A timeline holds the transactions behind the point where it left its parent;
 // what came before is the parent's, up to that point. [Lineage] follows the
-// parents of a position to the root.
+// parents of a position to the root. [PageSizeAt] says how large its pages are: a timeline with
+// another page size than the point where it left its parent begins with a snapshot.
 //
 // # Errors
 //

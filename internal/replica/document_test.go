@@ -109,6 +109,7 @@ func TestBadDocuments(t *testing.T) {
 		{"00000002/timeline.json", `{"format":1,"timeline":3,"parent":1,"writer":"` + id + `"}`, "00000002/timeline.json is corrupt: says that it is of timeline 3"},
 		{"00000002/timeline.json", `{"format":1,"timeline":2,"parent":2,"writer":"` + id + `"}`, "00000002/timeline.json is corrupt: parent 2 of timeline 2"},
 		{"00000002/timeline.json", `{"format":1,"timeline":2,"parent_tx":2,"writer":"` + id + `"}`, "00000002/timeline.json is corrupt: leaves no timeline at transaction 2"},
+		{"00000002/timeline.json", `{"format":1,"timeline":2,"parent":1,"page_size":1000,"writer":"` + id + `"}`, "00000002/timeline.json is corrupt: page size is 1000"},
 		{"00000002/timeline.json", `{"format":1,"timeline":2,"parent":1}`, "00000002/timeline.json is corrupt: no writer"},
 	} {
 		s, ctx := storetest.NewMemory(), context.Background()
@@ -141,6 +142,26 @@ func TestCreateRefusesWhatReadWould(t *testing.T) {
 	}
 	for o := range s.List(ctx, "", "") {
 		t.Errorf("created %s", o.Name)
+	}
+}
+
+func TestPageSizeAt(t *testing.T) {
+	r := Replica{PageSize: 512}
+	all := []Timeline{
+		{Timeline: 1},
+		{Timeline: 2, Parent: 1, ParentTx: 10, PageSize: 4096},
+		{Timeline: 3, Parent: 2, ParentTx: 20},                 // as its parent
+		{Timeline: 4, Parent: 2, ParentTx: 5},                  // leaves timeline 2 before that had a transaction
+		{Timeline: 5, Parent: 3, ParentTx: 12, PageSize: 1024}, // of what timeline 2 has
+		{Timeline: 7, PageSize: 2048},                          // a root of its own
+	}
+	for pos, want := range map[Pos]int{
+		{1, 1}: 512, {1, 11}: 512, {2, 10}: 512, {2, 11}: 4096, {3, 10}: 512, {3, 11}: 4096, {3, 21}: 4096,
+		{4, 5}: 512, {4, 6}: 512, {5, 12}: 4096, {5, 10}: 512, {5, 13}: 1024, {7, 1}: 2048, {9, 1}: 512,
+	} {
+		if got := PageSizeAt(r, all, pos); got != want {
+			t.Errorf("%v has pages of %d bytes, want %d", pos, got, want)
+		}
 	}
 }
 

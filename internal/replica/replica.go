@@ -12,9 +12,9 @@ import (
 
 // Replica says which database a replica is of. It is replica.json.
 type Replica struct {
-	Format   int        `json:"format"` // of this document; 0 given to CreateReplica means Format
-	ID       segment.ID `json:"id"`     // random; every segment carries it
-	PageSize int        `json:"page_size"`
+	Format   int        `json:"format"`    // of this document; 0 given to CreateReplica means Format
+	ID       segment.ID `json:"id"`        // random; every segment carries it
+	PageSize int        `json:"page_size"` // of the first timeline, bytes; a later one may have another
 	Created  time.Time  `json:"created"`
 	Name     string     `json:"name"` // base name of the database, for people
 }
@@ -23,7 +23,11 @@ func (r Replica) validate() error {
 	if r.ID.IsZero() {
 		return errors.New("no id")
 	}
-	if n := r.PageSize; n < segment.MinPageSize || n > segment.MaxPageSize || n&(n-1) != 0 {
+	return validatePageSize(r.PageSize)
+}
+
+func validatePageSize(n int) error {
+	if n < segment.MinPageSize || n > segment.MaxPageSize || n&(n-1) != 0 {
 		return fmt.Errorf("page size is %d", n)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,12 +17,13 @@ import (
 
 // Timeline says where a timeline comes from. It is timeline.json.
 type Timeline struct {
-	Format   int        `json:"format"`    // of this document; 0 given to CreateTimeline means Format
-	Timeline uint32     `json:"timeline"`  // its number, from 1
-	Parent   uint32     `json:"parent"`    // smaller; 0 for a root
-	ParentTx uint64     `json:"parent_tx"` // last transaction that it shares with the parent; 0 for a root
-	Reason   string     `json:"reason"`    // for people
-	Writer   segment.ID `json:"writer"`    // process that opened it
+	Format   int        `json:"format"`              // of this document; 0 given to CreateTimeline means Format
+	Timeline uint32     `json:"timeline"`            // its number, from 1
+	Parent   uint32     `json:"parent"`              // smaller; 0 for a root
+	ParentTx uint64     `json:"parent_tx"`           // last transaction that it shares with the parent; 0 for a root
+	PageSize int        `json:"page_size,omitempty"` // of its transactions, bytes; 0: as its parent has at ParentTx, of a root what replica.json says
+	Reason   string     `json:"reason"`              // for people
+	Writer   segment.ID `json:"writer"`              // process that opened it
 	Created  time.Time  `json:"created"`
 }
 
@@ -35,6 +37,8 @@ func (t Timeline) validate() error {
 		return fmt.Errorf("leaves no timeline at transaction %d", t.ParentTx)
 	case t.Writer.IsZero():
 		return errors.New("no writer")
+	case t.PageSize != 0:
+		return validatePageSize(t.PageSize)
 	}
 	return nil
 }
@@ -101,6 +105,30 @@ func Timelines(ctx context.Context, s store.Store) ([]Timeline, error) {
 		}
 		n, seen = next, true
 	}
+}
+
+// PageSizeAt is the page size of the database at a position, bytes: that of the timeline which
+// holds it. all are the timelines of the replica, ascending; a position on none of them has the size of r.
+//
+// A timeline whose pages have another size than those of the point where it left its parent begins with a snapshot, and the transactions
+// between that point and the snapshot are squashed into it.
+func PageSizeAt(r Replica, all []Timeline, pos Pos) int {
+	for n := pos.Timeline; n != 0; {
+		i, ok := slices.BinarySearchFunc(all, n, func(t Timeline, n uint32) int { return cmp.Compare(t.Timeline, n) })
+		if !ok {
+			break
+		}
+		t := all[i]
+		switch {
+		case t.Parent != 0 && pos.Tx <= t.ParentTx: // the parent has it
+		case t.PageSize != 0:
+			return t.PageSize
+		default:
+			pos.Tx = min(pos.Tx, t.ParentTx)
+		}
+		n = t.Parent
+	}
+	return r.PageSize
 }
 
 // nextTimeline returns the smallest timeline, from n on, that has any object, and
