@@ -335,31 +335,33 @@ func TestGrowthWithHoles(t *testing.T) {
 // Commits that were left in the log before the first snapshot, and commits after it, may be captured as one range: those
 // after it are shipped one by one all the same.
 func TestRangeThatBeginsBeforeTheSnapshot(t *testing.T) {
-	w := newWorld(t, t.TempDir())
-	w.offline(w.tx(3))
-	w.src, w.states = newFakeSource(w.m), make(map[uint64]image)
-	w.src.commit(CommitRange, w.tx(3), w.tx(1))
-	committed := make(chan struct{})
-	w.src.onRead = func() { // by the look for the first page
-		w.src.onRead = func() { // by the snapshot
-			w.src.commit(CommitRange, w.tx(2))
-			w.src.commit(CommitRange, w.tx(1))
-			w.src.commit(CommitRange, w.tx(4))
-			w.src.mergeRanges()
-			close(committed)
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, t.TempDir())
+		w.offline(w.tx(3))
+		w.src, w.states = newFakeSource(w.m), make(map[uint64]image)
+		w.src.commit(CommitRange, w.tx(3), w.tx(1))
+		committed := make(chan struct{})
+		w.src.onRead = func() { // by the look for the first page
+			w.src.onRead = func() { // by the snapshot
+				w.src.commit(CommitRange, w.tx(2))
+				w.src.commit(CommitRange, w.tx(1))
+				w.src.commit(CommitRange, w.tx(4))
+				w.src.mergeRanges()
+				close(committed)
+			}
 		}
-	}
-	cfg := w.cfg
-	cfg.Source, cfg.Open = w.src, w.open
-	var err error
-	if w.sh, err = New(cfg); err != nil {
-		t.Fatal(err)
-	}
-	w.sh.Start()
-	<-committed
-	w.flush()
-	if txs := w.verify(); len(txs) != 4 {
-		t.Errorf("the snapshot and three commits have %d points", len(txs))
-	}
-	w.stop()
+		cfg := w.cfg
+		cfg.Source, cfg.Open = w.src, w.open
+		var err error
+		if w.sh, err = New(cfg); err != nil {
+			t.Fatal(err)
+		}
+		w.sh.Start()
+		<-committed
+		w.flush()
+		if txs := w.verify(); len(txs) != 4 {
+			t.Errorf("the snapshot and three commits have %d points", len(txs))
+		}
+		w.stop()
+	})
 }
