@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -178,7 +179,7 @@ func TestReplicaThatIsDown(t *testing.T) {
 	}
 	for _, r := range []string{near, away} {
 		place{t: t}.same(path, restored(t, r))
-		if n := transactions(t, r); n < commits {
+		if n := points(list(t, r)); n < commits {
 			t.Errorf("%s has %d transactions; %d were committed", r, n, commits)
 		}
 	}
@@ -198,8 +199,8 @@ func awaitReplica(t *testing.T, db *sql.DB, i int) {
 	}
 }
 
-// transactions counts the transactions that a replica can be restored to, one by one.
-func transactions(t *testing.T, replica string) (n uint64) {
+// list is what a replica can give back.
+func list(t *testing.T, replica string) *restore.Listing {
 	t.Helper()
 	s, err := store.Open(t.Context(), replica)
 	if err != nil {
@@ -210,6 +211,11 @@ func transactions(t *testing.T, replica string) (n uint64) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return l
+}
+
+// points counts the transactions that can be restored one by one.
+func points(l *restore.Listing) (n uint64) {
 	for _, r := range l.Ranges {
 		n += r.Points
 	}
@@ -305,5 +311,69 @@ func TestReplicasBadInput(t *testing.T) {
 	}
 	if err := vfs.Register("seawal-both", vfs.Config{Replica: "file:///x", Replicas: []string{"file:///y"}}); !errors.Is(err, vfs.ErrConfig) {
 		t.Errorf("Replica and Replicas: %v", err)
+	}
+}
+
+// Stores come and go at random while four connections write more than the ring and the log may hold. At the end every
+// replica is the database, and each says of itself what it had to leave out.
+func TestReplicasAtRandom(t *testing.T) {
+	for i := range 2 {
+		seed := uint64(time.Now().UnixNano()) + uint64(i)
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+			replicasAtRandom(t, rand.New(rand.NewPCG(seed, 1)), fmt.Sprint("seawal-random-", seed))
+		})
+	}
+}
+
+func replicasAtRandom(t *testing.T, r *rand.Rand, driver string) {
+	path := filepath.Join(t.TempDir(), "app.db")
+	var stores []*outage
+	cfg := vfs.Impatient(vfs.Config{Interval: 5 * time.Millisecond, RingBytes: 1 << 20, MaxWAL: 4 << 20, CheckpointBytes: 1 << 20, WaitFor: 1 + r.IntN(3)})
+	for range 3 {
+		o, u := newOutage(t)
+		stores, cfg.Replicas = append(stores, o), append(cfg.Replicas, u)
+	}
+	if err := vfs.Register(driver, cfg); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open(driver, "file:"+path+"?_busy_timeout=30000&_journal_mode=WAL&_txlock=immediate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, db, "CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
+	for round := range 6 {
+		for _, o := range stores {
+			if r.IntN(2) == 0 && round < 5 {
+				o.down.On()
+			} else {
+				o.down.Off()
+			}
+		}
+		var writers sync.WaitGroup
+		for range 4 {
+			n, size := 50+r.IntN(200), 1<<r.IntN(14)
+			writers.Go(func() {
+				for range n {
+					if _, err := db.ExecContext(t.Context(), "INSERT INTO t(b) VALUES (randomblob(?))", size); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		writers.Wait()
+	}
+	for i := range stores {
+		awaitReplica(t, db, i)
+	}
+	st := mustStatus(t, db)
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for i, u := range cfg.Replicas {
+		place{t: t}.same(path, restored(t, u))
+		if l := list(t, u); points(l) < l.Last.Pos.Tx-l.First.Pos.Tx+1 && st.Replicas[i].Resyncs == 0 {
+			t.Errorf("replica %d has %d of the points from %v to %v and says nothing of what it left out: %+v", i, points(l), l.First.Pos, l.Last.Pos, st.Replicas[i])
+		}
 	}
 }
