@@ -29,6 +29,7 @@ import (
 	"seawal/store"
 	_ "seawal/store/azure"
 	_ "seawal/store/s3"
+	_ "seawal/store/sftp"
 )
 
 // gcPercent keeps the process near the memory that package restore promises:

@@ -68,7 +68,7 @@ func (s *blobs) create(ctx context.Context, b *blockblob.Client, body store.Body
 		return err
 	}
 	if whole {
-		timed, cancel := context.WithTimeout(ctx, transfer.UploadTimeout(len(first)))
+		timed, cancel := context.WithTimeout(ctx, transfer.UploadTimeout(int64(len(first))))
 		defer cancel()
 		_, err = b.Upload(timed, streaming.NopCloser(bytes.NewReader(first)), &blockblob.UploadOptions{
 			AccessConditions: absent(), TransactionalValidation: sum(first),
@@ -79,9 +79,9 @@ func (s *blobs) create(ctx context.Context, b *blockblob.Client, body store.Body
 	// those of a broken upload after a week, or when the blob is committed.
 	var own [12]byte
 	rand.Read(own[:])
-	ids, err := transfer.Upload(ctx, in, first, func(ctx context.Context, part []byte, number int) (string, error) {
-		id := base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(own[:], uint32(number)))
-		_, err := b.StageBlock(ctx, id, streaming.NopCloser(bytes.NewReader(part)), &blockblob.StageBlockOptions{TransactionalValidation: sum(part)})
+	ids, err := transfer.Upload(ctx, in, first, func(ctx context.Context, p transfer.Part) (string, error) {
+		id := base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(own[:], uint32(p.Number)))
+		_, err := b.StageBlock(ctx, id, streaming.NopCloser(bytes.NewReader(p.Content)), &blockblob.StageBlockOptions{TransactionalValidation: sum(p.Content)})
 		return id, err
 	})
 	if err != nil {

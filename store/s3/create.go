@@ -41,7 +41,7 @@ func (b *bucket) create(ctx context.Context, name string, body store.Body) error
 	if !whole {
 		return b.createInParts(ctx, name, in, first)
 	}
-	timed, cancel := context.WithTimeout(ctx, transfer.UploadTimeout(len(first)))
+	timed, cancel := context.WithTimeout(ctx, transfer.UploadTimeout(int64(len(first))))
 	defer cancel()
 	_, err = b.client.PutObject(timed, &s3.PutObjectInput{
 		Bucket: &b.name, Key: b.key(name), Body: bytes.NewReader(first), ContentLength: aws.Int64(int64(len(first))),
@@ -63,10 +63,10 @@ func (b *bucket) createInParts(ctx context.Context, name string, in io.Reader, f
 	if err != nil {
 		return err
 	}
-	tags, err := transfer.Upload(ctx, in, first, func(ctx context.Context, part []byte, number int) (string, error) {
+	tags, err := transfer.Upload(ctx, in, first, func(ctx context.Context, p transfer.Part) (string, error) {
 		out, err := b.client.UploadPart(ctx, &s3.UploadPartInput{
-			Bucket: &b.name, Key: b.key(name), UploadId: out.UploadId, PartNumber: aws.Int32(int32(number)),
-			Body: bytes.NewReader(part), ContentLength: aws.Int64(int64(len(part))), ContentMD5: contentMD5(part),
+			Bucket: &b.name, Key: b.key(name), UploadId: out.UploadId, PartNumber: aws.Int32(int32(p.Number)),
+			Body: bytes.NewReader(p.Content), ContentLength: aws.Int64(int64(len(p.Content))), ContentMD5: contentMD5(p.Content),
 		})
 		if err != nil {
 			return "", err

@@ -24,8 +24,8 @@ const RequestTimeout = 45 * time.Second
 const slowest = 32 << 10
 
 // UploadTimeout is how long sending n bytes may take: generous for a slow line, and finite for a silent one.
-func UploadTimeout(n int) time.Duration {
-	return RequestTimeout + time.Duration(n)*time.Second/slowest
+func UploadTimeout(n int64) time.Duration {
+	return RequestTimeout + time.Duration(n/slowest)*time.Second
 }
 
 // First reads the first part of a body; whole says that it is all of it.
@@ -49,11 +49,24 @@ func readPart(in io.Reader, buf []byte, n int) (part []byte, last bool, err erro
 	case err == io.EOF || err == io.ErrUnexpectedEOF && cap(buf) >= n: // ReadFull's own
 		return part, true, nil
 	}
-	return nil, false, fmt.Errorf("read the body: %w", err)
+	return nil, false, &BodyError{err}
 }
 
-// Put sends one part, numbered from 1, and returns what the service calls it. It gives up when ctx ends.
-type Put func(ctx context.Context, part []byte, number int) (tag string, err error)
+// BodyError is an error of the body, which is the caller's, and none of the service.
+type BodyError struct{ Err error }
+
+func (e *BodyError) Error() string { return "read the body: " + e.Err.Error() }
+func (e *BodyError) Unwrap() error { return e.Err }
+
+// Part is a piece of a body.
+type Part struct {
+	Number  int   // from 1
+	Offset  int64 // in the body
+	Content []byte
+}
+
+// Put sends a part and returns what the service calls it. It gives up when ctx ends.
+type Put func(ctx context.Context, p Part) (tag string, err error)
 
 // Upload sends first and the rest of a body in parts, two at a time, and returns their tags in order. Nothing that it
 // began is under way when it returns. Memory: four parts at most.
@@ -72,16 +85,17 @@ func Upload(ctx context.Context, in io.Reader, first []byte, put Put) (tags []st
 		}
 		tags = u.tags
 	}()
-	part, last, size := first, false, PartSize
-	for number := 1; ; number++ {
-		if len(part) > 0 {
+	part, last, size := Part{Number: 1, Content: first}, false, PartSize
+	for ; ; part.Number++ {
+		if len(part.Content) > 0 {
 			u.flying++
-			go u.send(ctx, part, number)
+			go u.send(ctx, part)
 		}
 		if last {
 			return nil, nil
 		}
-		if number%growEvery == 0 {
+		part.Offset += int64(len(part.Content))
+		if part.Number%growEvery == 0 {
 			size *= 2
 		}
 		var buf []byte
@@ -93,7 +107,7 @@ func Upload(ctx context.Context, in io.Reader, first []byte, put Put) (tags []st
 		if cap(buf) < size {
 			buf = make([]byte, size)
 		}
-		if part, last, err = readPart(in, buf, size); err != nil {
+		if part.Content, last, err = readPart(in, buf, size); err != nil {
 			return nil, err
 		}
 	}
@@ -114,14 +128,14 @@ type result struct {
 	err    error
 }
 
-func (u *upload) send(ctx context.Context, part []byte, number int) {
-	timed, cancel := context.WithTimeout(ctx, UploadTimeout(len(part)))
+func (u *upload) send(ctx context.Context, p Part) {
+	timed, cancel := context.WithTimeout(ctx, UploadTimeout(int64(len(p.Content))))
 	defer cancel()
-	tag, err := u.put(timed, part, number)
+	tag, err := u.put(timed, p)
 	if err != nil {
-		err = fmt.Errorf("upload part %d: %w", number, err)
+		err = fmt.Errorf("upload part %d: %w", p.Number, err)
 	}
-	u.results <- result{number, tag, part[:cap(part)], err}
+	u.results <- result{p.Number, tag, p.Content[:cap(p.Content)], err}
 }
 
 // collect waits for a part and returns its buffer.
