@@ -228,6 +228,22 @@ func (t tap) stats() tapStats {
 	}
 }
 
+// pollResult is what a poll of the wal-index leaves to be done.
+type pollResult int
+
+const (
+	pollDone     pollResult = C.SEAWAL_POLL_DONE
+	pollCounter  pollResult = C.SEAWAL_POLL_COUNTER
+	pollUnmapped pollResult = C.SEAWAL_POLL_UNMAPPED
+)
+
+// poll publishes what other processes have committed, as far as the mapped wal-index tells. It makes no system call.
+func (t tap) poll() pollResult { return pollResult(C.seawal_tap_poll(t.c)) }
+
+// counterMoved says whether the change counter in the file is another than the last one that is known, in a
+// rollback journal mode. The caller serialises it with all that uses the reader connection.
+func (t tap) counterMoved(reader int) bool { return C.seawal_tap_counter(t.c, C.int(reader)) != 0 }
+
 // readerPlace is where the reader connection's transaction stands.
 type readerPlace struct {
 	inWAL     bool // the database is in WAL mode

@@ -27,7 +27,10 @@ int seawalReadIndexHdr(const volatile u8 *aShm, IndexHdr *pHdr){
   unsigned short sz;
   size_t i;
   if( aShm==0 ) return 0;
-  for(i=0; i<SHM_HDRSIZE*2/8; i++) aCopy[i] = ((const volatile u64*)aShm)[i];
+  /* SQLite writes the second copy first: equal ones, read in this order, are whole. */
+  for(i=0; i<SHM_HDRSIZE/8; i++) aCopy[i] = ((const volatile u64*)aShm)[i];
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  for(; i<SHM_HDRSIZE*2/8; i++) aCopy[i] = ((const volatile u64*)aShm)[i];
   if( a[SHM_ISINIT]==0 || memcmp(a, &a[SHM_HDRSIZE], SHM_HDRSIZE)!=0 ) return 0;
   memcpy(&sz, &a[SHM_SZPAGE], 2);
   pHdr->szPage = (sz & 0xfe00) + ((u32)(sz & 1)<<16);
@@ -46,6 +49,37 @@ int seawalReadCounter(sqlite3_file *pFile, u32 *piCounter){
   if( rc!=SQLITE_OK && rc!=SQLITE_IOERR_SHORT_READ ) return 0;
   *piCounter = get4(a);
   return 1;
+}
+
+/* The file has the wal-index mapped, or (0) is about to let go of it. */
+void seawalNoteMapped(SeawalTail *p, const volatile u8 *aShm){
+  SeawalTap *pTap = p->pTap;
+  SeawalTail **pp;
+  pthread_mutex_lock(&pTap->mutex);
+  if( p->aShm==0 && aShm ){
+    p->pNextMapped = pTap->pMapped;
+    pTap->pMapped = p;
+  }else if( p->aShm && aShm==0 ){
+    for(pp=&pTap->pMapped; *pp!=p; pp=&(*pp)->pNextMapped){}
+    *pp = p->pNextMapped;
+  }
+  p->aShm = aShm;
+  pthread_mutex_unlock(&pTap->mutex);
+}
+
+/* A transaction in a rollback journal mode begins, or is over. */
+void seawalNoteJournalLocked(SeawalTail *p, int isJournal){
+  p->pTap->nJournal += isJournal - p->isJournal;
+  p->isJournal = isJournal;
+}
+
+/* The connection locks as others do: it is EXCLUSIVE no more, or is about to be gone. */
+void seawalNoteLocked(SeawalTail *p){
+  if( !p->isUnlocked ) return;
+  p->isUnlocked = 0;
+  pthread_mutex_lock(&p->pTap->mutex);
+  if( p->pTap->pUnlocked==p ) p->pTap->pUnlocked = 0;
+  pthread_mutex_unlock(&p->pTap->mutex);
 }
 
 /* Tells Go that there is something to do. The descriptor does not block; a full pipe
@@ -216,7 +250,7 @@ static void newGenerationLocked(SeawalTap *pTap, const u32 *aSalt, u32 mxFrame){
 void seawalSyncPlaceLocked(SeawalTap *pTap, const IndexHdr *pHdr){
   int isOther = pTap->szPage!=0 && pHdr->szPage!=0 && pTap->szPage!=pHdr->szPage;
   if( pHdr->szPage ) pTap->szPage = pHdr->szPage;
-  if( !pTap->isKnown ){
+  if( !pTap->isKnown && !pTap->isCounter ){
     newGenerationLocked(pTap, pHdr->aSalt, pHdr->mxFrame);
     pTap->nPage = pHdr->nPage;
     pTap->isKnown = 1;
@@ -229,6 +263,7 @@ void seawalSyncPlaceLocked(SeawalTap *pTap, const IndexHdr *pHdr){
     /* From a rollback journal mode into a new WAL is none of this: that has no salts yet. */
     newGenerationLocked(pTap, pHdr->aSalt, pHdr->mxFrame);
     pTap->nPage = pHdr->nPage;
+    pTap->isKnown = 1;
     pTap->stats.nForeign++;
     publishGapLocked(pTap);
   }
@@ -313,7 +348,7 @@ static void captureUnlockedLocked(SeawalTap *pTap, int szPage, i64 iStart){
   if( aSalt[0]==0 && aSalt[1]==0 ){
     /* Frames before it were overwritten: salts and checksums are written at the end. */
     stopCopyLocked(pTap);
-  }else if( !pTap->isKnown ){
+  }else if( !pTap->isKnown && !pTap->isCounter ){
     newGenerationLocked(pTap, aSalt, iFrame-1);
     pTap->isKnown = 1;
   }else if( !isSameSalt(aSalt, pTap->aSalt) ){
@@ -333,6 +368,8 @@ static void noteUnlockedWrite(SeawalTail *p, const u8 *a, int nByte, i64 iOfst){
   SeawalTap *pTap = p->pTap;
   int isPage = p->isHeader && iOfst==p->iHold+WAL_FRAME_HDRSIZE && nByte>=512;
   pthread_mutex_lock(&pTap->mutex);
+  p->pMain->isUnlocked = 1;
+  pTap->pUnlocked = p->pMain;
   if( isPage && nByte+WAL_FRAME_HDRSIZE<=HOLD_MAX ){
     memcpy(&pTap->aHold[WAL_FRAME_HDRSIZE], a, (size_t)nByte);
     captureUnlockedLocked(pTap, nByte, p->iHold);
@@ -395,7 +432,9 @@ void seawalBeginWrite(sqlite3_file *pFile){
   p->isWriter = 1;
   if( p->pWal ) TAIL(p->pWal)->isHeader = 0;
   p->isUnsure = !seawalReadIndexHdr(p->aShm, &hdr);
+  seawalNoteLocked(p);
   pthread_mutex_lock(&pTap->mutex);
+  pTap->pWriter = p;
   isAsked = pTap->isCounter;
   pthread_mutex_unlock(&pTap->mutex);
   if( isAsked ) isRead = seawalReadCounter(pFile, &iCounter);
@@ -419,6 +458,7 @@ void seawalEndWrite(SeawalTail *p){
   if( !seawalReadIndexHdr(p->aShm, &hdr) ){
     if( pWal ) pWal->nHold = 0;
     pthread_mutex_lock(&pTap->mutex);
+    pTap->pWriter = 0;
     seawalDropTxnLocked(pTap);
     pthread_mutex_unlock(&pTap->mutex);
     return;
@@ -433,6 +473,7 @@ void seawalEndWrite(SeawalTail *p){
   }
   pthread_mutex_lock(&pTap->mutex);
   pTap->stats.nLate += isLate;
+  pTap->pWriter = 0;
   if( p->isUnsure ){
     seawalSyncPlaceLocked(pTap, &hdr);
   }else{
@@ -480,8 +521,8 @@ void seawalBeginJournal(sqlite3_file *pFile){
   SeawalTap *pTap = p->pTap;
   u32 iCounter = 0;
   int isRead = seawalReadCounter(pFile, &iCounter);
-  p->isJournal = 1;
   pthread_mutex_lock(&pTap->mutex);
+  seawalNoteJournalLocked(p, 1);
   seawalDropTxnLocked(pTap);
   if( !p->isLeaving && (pTap->isKnown || pTap->isCounter) ) seawalSyncCounterLocked(pTap, isRead, iCounter);
   pthread_mutex_unlock(&pTap->mutex);
@@ -517,10 +558,10 @@ void seawalCommitJournal(sqlite3_file *pFile, i64 nByte){
   static const u32 aZero[2] = {0, 0};
   u32 iCounter = 0;
   int isCounter = seawalReadCounter(pFile, &iCounter);
-  p->isJournal = 0;
   p->isLeaving = 0;
   memset(&c, 0, sizeof(c));
   pthread_mutex_lock(&pTap->mutex);
+  seawalNoteJournalLocked(p, 0);
   c.szPage = pTap->szPage;
   c.nPage = pTap->szPage ? (u32)(nByte/pTap->szPage) : 0;
   if( pTap->isTxnRange || nByte<0 || isQueueFullLocked(pTap) ){

@@ -138,6 +138,44 @@ void seawal_tap_stats(SeawalTap *pTap, SeawalStats *pStats){
   pthread_mutex_unlock(&pTap->mutex);
 }
 
+int seawal_tap_poll(SeawalTap *pTap){
+  IndexHdr hdr;
+  int eFound = SEAWAL_POLL_DONE;
+  pthread_mutex_lock(&pTap->mutex);
+  if( pTap->pWriter || pTap->pUnlocked || pTap->nJournal || !(pTap->isKnown || pTap->isCounter) ){
+    /* A writer of ours moves the wal-index before it lets go of its lock, which publishes. */
+  }else if( pTap->pMapped ){
+    if( seawalReadIndexHdr(pTap->pMapped->aShm, &hdr)
+     && (!isSameSalt(hdr.aSalt, pTap->aSalt) || hdr.mxFrame!=pTap->mxFrame) ){
+      seawalSyncPlaceLocked(pTap, &hdr);
+    }else if( pTap->isCounter ){
+      eFound = SEAWAL_POLL_COUNTER;   /* the log is new and empty; who switched to it may have written before that */
+    }
+  }else{
+    eFound = pTap->isCounter ? SEAWAL_POLL_COUNTER : SEAWAL_POLL_UNMAPPED;
+  }
+  pthread_mutex_unlock(&pTap->mutex);
+  return eFound;
+}
+
+int seawal_tap_counter(SeawalTap *pTap, int iReader){
+  sqlite3_file *pFile = pTap->apReader[iReader];
+  u64 iTicket;
+  u32 iCounter;
+  int isMoved;
+  if( pFile==0 ) return 0;
+  pthread_mutex_lock(&pTap->mutex);
+  iTicket = pTap->iTicket;
+  isMoved = pTap->isCounter && pTap->nJournal==0;
+  pthread_mutex_unlock(&pTap->mutex);
+  if( !isMoved || !seawalReadCounter(pFile, &iCounter) ) return 0;
+  pthread_mutex_lock(&pTap->mutex);
+  /* Of a commit of ours it is known only when that is done. */
+  isMoved = pTap->isCounter && pTap->nJournal==0 && pTap->iTicket==iTicket && iCounter!=pTap->iCounter;
+  pthread_mutex_unlock(&pTap->mutex);
+  return isMoved;
+}
+
 int seawal_tap_read(SeawalTap *pTap, int iReader, void *pBuf, int nByte, int64_t iOfst){
   sqlite3_file *pFile = pTap->apReader[iReader];
   if( pFile==0 ) return SQLITE_IOERR;
@@ -164,7 +202,7 @@ int seawal_tap_place(SeawalTap *pTap, int iReader, SeawalPlace *pOut){
   memset(pOut, 0, sizeof(*pOut));
   if( pFile==0 ) return SQLITE_IOERR;
   p = TAIL(pFile);
-  if( p->pWal==0 ) isRead = seawalReadCounter(pFile, &iCounter);
+  isRead = seawalReadCounter(pFile, &iCounter);   /* of use in a rollback journal mode, or just after */
   pthread_mutex_lock(&pTap->mutex);
   pOut->isWal = p->pWal!=0;
   pOut->iReadLock = p->iReadLock;
@@ -176,6 +214,7 @@ int seawal_tap_place(SeawalTap *pTap, int iReader, SeawalPlace *pOut){
     }else if( !isSameSalt(hdr.aSalt, pTap->aSalt) || hdr.mxFrame!=pTap->mxFrame ){
       rc = SQLITE_BUSY;
     }
+    if( rc==SQLITE_OK && pTap->isCounter ) seawalSyncCounterLocked(pTap, isRead, iCounter);
     pOut->nPage = hdr.nPage;
     pOut->szPage = hdr.szPage;
     memcpy(pOut->aSalt, pTap->aSalt, sizeof(pOut->aSalt));

@@ -377,6 +377,7 @@ func (d *database) start(ctx context.Context) error {
 	if d.cfg.Checkpoint == CheckpointSeawal {
 		r.ckpt = newCheckpointer(d.tap, d.dialCheckpointer, d.cfg.CheckpointBytes, log)
 	}
+	r.poll = newPoll(r.replicas[0].source, d.cfg.Interval)
 	d.mu.Lock()
 	d.run = r
 	d.mu.Unlock()

@@ -23,6 +23,7 @@
 //	statefolder.go                 where the state of each replica is kept
 //	limits.go                      what all databases of the process may use together
 //	checkpoint.go                  checkpoints, off the writer's path
+//	poll.go                        looks for commits of other processes while we write nothing
 //	bridge.go                      all unsafe code, and every function between C and Go
 //	api.go, status.go, pragma.go   positions, waiting, status
 //
@@ -31,10 +32,13 @@
 //	name           started by      stops when                   joined by
 //	listen         newDatabase     the wake-up pipe is closed   nobody: it ends with the pipe's read end
 //	checkpointer   database.start  checkpointer.close           checkpointer.close
+//	poller         newPoll         no database is left          nobody: one for the process
+//	look           poll.once       it has looked                poll.end
 //	shipper's own  shipper.New     Shipper.Close                Shipper.Close
 //
 // # Locks
 //
-// databases, then database.mu. connector.mu comes before both. source.mu and feed.mu are taken alone. The C
+// databases, then database.mu. connector.mu comes before both. poller, poll.mu, source.mu and feed.mu are taken alone, but
+// that poll.mu comes before source.mu. The C
 // side's mutexes are the last ones and are never held while Go runs.
 package vfs

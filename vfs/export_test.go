@@ -16,3 +16,20 @@ func Impatient(c Config) Config {
 	c.retryWait = 20 * time.Millisecond
 	return c
 }
+
+// PollAll polls every database of the process now, and waits for what that leads to.
+func PollAll() {
+	poller.Lock()
+	var polls []*poll
+	for p := range poller.polls {
+		polls = append(polls, p)
+	}
+	poller.Unlock()
+	for _, p := range polls {
+		p.once()
+		p.mu.Lock()
+		look := p.look
+		p.mu.Unlock()
+		<-look
+	}
+}

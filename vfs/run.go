@@ -17,6 +17,7 @@ type run struct {
 	replicas []*link // in the order of the configuration; positions are those of the first
 	waitFor  int     // how many of them have to have a commit before a waiter is told so
 	ckpt     *checkpointer
+	poll     *poll // through the reader connection of the first
 }
 
 // link is one replica of a database.
@@ -170,6 +171,7 @@ func (r *run) close(ctx context.Context) error {
 
 // stop ends a run.
 func (d *database) stop(r *run) error {
+	r.poll.end()
 	if r.ckpt != nil {
 		r.ckpt.end()
 	}

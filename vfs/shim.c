@@ -46,7 +46,8 @@
 **        48    48   a second copy of the first 48 bytes; they differ while one is being written
 **
 ** mxFrame beyond the published place is a commit of ours. At the moment the lock is
-** taken it is another process's. With locking_mode=EXCLUSIVE no lock is
+** taken it is another process's, and so it is at any time while none of our connections holds that lock:
+** seawal_tap_poll() looks through whatever mapping of the wal-index one of them has. With locking_mode=EXCLUSIVE no lock is
 ** ever taken, and the wal-index may be in heap: COMMIT_PHASETWO publishes what the commit frames say. Nothing
 ** can hold the log back there, so frames are copied as they are written, and a range may become a gap. Since our
 ** checkpointer is locked out, the connection gets SQLite's automatic checkpoint back meanwhile. In rollback journal modes the pages written to the main file are
@@ -221,9 +222,13 @@ static int mainClose(sqlite3_file *pFile){
   SeawalTap *pTap = p->pTap;
   int rc;
   if( p->eRole==SEAWAL_READER && pTap->apReader[p->iReader]==pFile ) pTap->apReader[p->iReader] = 0;
+  seawalNoteMapped(p, 0);
+  seawalNoteLocked(p);
   rc = ORIGFILE(pFile)->xClose(pFile);
   noteLocked(p, SQLITE_LOCK_NONE);
   pthread_mutex_lock(&pTap->mutex);
+  seawalNoteJournalLocked(p, 0);
+  if( pTap->pWriter==p ) pTap->pWriter = 0;
   if( --pTap->nOpen==0 && pTap->isAlone ) seawalSignalGo(pTap, SEAWAL_WAKE_CLOSED);
   pthread_mutex_unlock(&pTap->mutex);
   return rc;
@@ -331,8 +336,8 @@ static int mainUnlock(sqlite3_file *pFile, int eLock){
   int rc;
   if( p->isJournal ){
     /* No COMMIT_PHASETWO came: the old images were written back. */
-    p->isJournal = 0;
     pthread_mutex_lock(&p->pTap->mutex);
+    seawalNoteJournalLocked(p, 0);
     seawalDropTxnLocked(p->pTap);
     pthread_mutex_unlock(&p->pTap->mutex);
   }
@@ -416,13 +421,13 @@ static int mainFileControl(sqlite3_file *pFile, int op, void *pArg){
 
 static int mainShmMap(sqlite3_file *pFile, int iRegion, int szRegion, int bExtend, void volatile **pp){
   int rc = ORIGFILE(pFile)->xShmMap(pFile, iRegion, szRegion, bExtend, pp);
-  if( iRegion==0 && rc==SQLITE_OK && pp ) TAIL(pFile)->aShm = (const volatile u8*)*pp;
+  if( iRegion==0 && rc==SQLITE_OK && pp ) seawalNoteMapped(TAIL(pFile), (const volatile u8*)*pp);
   return rc;
 }
 
 static int mainShmUnmap(sqlite3_file *pFile, int deleteFlag){
   if( deleteFlag ) seawalNoteWalDelete(pFile);
-  TAIL(pFile)->aShm = 0;
+  seawalNoteMapped(TAIL(pFile), 0);
   return ORIGFILE(pFile)->xShmUnmap(pFile, deleteFlag);
 }
 
@@ -517,6 +522,7 @@ static int mainShmLock(sqlite3_file *pFile, int iSlot, int n, int flags){
   SeawalTail *p = TAIL(pFile);
   SeawalTap *pTap = p->pTap;
   int rc;
+  seawalNoteLocked(p);
   if( iSlot==WAL_WRITE_LOCK && n==1 && (flags & SQLITE_SHM_EXCLUSIVE) ){
     return mainWriteLock(pFile, flags);
   }

@@ -104,11 +104,19 @@ void seawal_tap_last(SeawalTap*, uint64_t *piTicket, int64_t *piTime);
 void seawal_tap_persist(SeawalTap*, int isPersist);  /* keep the WAL file at the last close */
 void seawal_tap_ask(SeawalTap*, uint32_t nFrame);    /* ask once for a checkpoint when nFrame more are in the log; 0: never */
 
+/* Looks whether another process has committed, and publishes what it did, as far as the mapped wal-index of one of
+** our connections tells: no call of SQLite, and no system call. Any thread. Returns one of these. */
+#define SEAWAL_POLL_DONE      0   /* nothing, or it was published; or we are writing: whoever lets go of a lock looks by itself */
+#define SEAWAL_POLL_COUNTER   1   /* a rollback journal mode: ask seawal_tap_counter() */
+#define SEAWAL_POLL_UNMAPPED  2   /* none of our connections has the log open */
+int seawal_tap_poll(SeawalTap*);
+
 /* The file of reader connection iReader; the caller serialises them with every other
 ** use of that connection. place() is for a connection that
 ** is in a read transaction: it tells where that is, and holds the log back
 ** until unpin(). It returns SQLITE_BUSY when the log and what was published disagree:
 ** a commit is on its way, or another process wrote. */
+int seawal_tap_counter(SeawalTap*, int iReader);  /* 1 when the change counter isn't the one that is known; takes no lock of SQLite's */
 int seawal_tap_read(SeawalTap*, int iReader, void *pBuf, int nByte, int64_t iOfst);
 int seawal_tap_file_size(SeawalTap*, int iReader, int64_t *pnByte);
 int seawal_tap_place(SeawalTap*, int iReader, SeawalPlace*);

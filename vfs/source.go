@@ -221,6 +221,30 @@ func (s *source) tryBeginLocked() (shipper.ReadTx, error) {
 	return tx, nil
 }
 
+// look publishes what other processes have committed, with a read lock for a moment. It tries once: what is locked is
+// looked at again.
+func (s *source) look() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pinned != nil {
+		return // the mapped log, or the next look, will tell
+	}
+	if tx, err := s.tryBeginLocked(); err == nil {
+		s.unpinLocked()
+		tx.(*readTx).closed = true
+		_ = s.execLocked("ROLLBACK") // of a transaction that has only read
+	}
+}
+
+// counterMoved says in a rollback journal mode whether there may be something to look at.
+func (s *source) counterMoved() bool {
+	if !s.mu.TryLock() {
+		return false // it is being read, and that looks
+	}
+	defer s.mu.Unlock()
+	return s.reader == nil || s.tap.counterMoved(s.index)
+}
+
 func (s *source) execLocked(sql string) error {
 	if err := s.openReaderLocked(); err != nil {
 		return err

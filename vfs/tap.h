@@ -81,7 +81,8 @@ struct SeawalTail {
   SeawalTail *pMain;         /* WAL file: main file of the same connection */
   /* main files only */
   sqlite3_file *pWal;        /* the connection's WAL while it is open */
-  const volatile u8 *aShm;   /* region 0 of the wal-index, once mapped */
+  const volatile u8 *aShm;   /* region 0 of the wal-index, once mapped; changed under SeawalTap.mutex */
+  SeawalTail *pNextMapped;   /* next in SeawalTap.pMapped; SeawalTap.mutex */
   sqlite3 *db;               /* the connection */
   int isWriter;              /* holds WAL_WRITE_LOCK */
   int isUnsure;              /* the wal-index was invalid when the lock was taken */
@@ -90,6 +91,7 @@ struct SeawalTail {
   int isAutoOff;             /* wal_autocheckpoint was set to 0 */
   int isAutoLent;            /* and is on while the connection is EXCLUSIVE */
   int isHooked;              /* attachedHook() is its wal hook in place of it */
+  int isUnlocked;            /* it is SeawalTap.pUnlocked */
   int nUnlocked;             /* WAL writes without WAL_WRITE_LOCK since the last commit */
   int isJournal;             /* pages of a rollback-journal transaction were captured */
   int eLocked;               /* ours only: the lock that it has on the file, or has tried to get beyond SHARED */
@@ -126,6 +128,10 @@ struct SeawalTap {
   int nLocked;               /* our own connections that have a lock on the file */
   int nStrong;               /* and of them, those with more than a SHARED one: for a moment only */
   int nGiveWay;              /* connections of the application that wait for them to let go */
+  SeawalTail *pMapped;       /* main files that have the wal-index mapped: their aShm can be read here */
+  SeawalTail *pWriter;       /* holds WAL_WRITE_LOCK; what it did to the wal-index is published when it lets go */
+  SeawalTail *pUnlocked;     /* writes the WAL without it: locking_mode=EXCLUSIVE */
+  int nJournal;              /* main files with isJournal set */
 
   /* What was published. */
   int isKnown;               /* the place below is valid */
@@ -234,11 +240,14 @@ static inline int isLogFullLocked(const SeawalTap *pTap){
       && (u64)pTap->mxFrame*slotSize(pTap) >= pTap->mxWal;
 }
 
-/* In capture.c; all but the first three are called on the thread of a connection, while SQLite
+/* In capture.c; all but the first three (and seawalSyncPlaceLocked, by a poll) are called on the thread of a connection, while SQLite
 ** is in the file's method that says so. */
 int seawalReadIndexHdr(const volatile u8 *aShm, IndexHdr *pHdr);
 int seawalReadCounter(sqlite3_file *pFile, u32 *piCounter);
 void seawalSignalGo(SeawalTap*, char c);
+void seawalNoteMapped(SeawalTail*, const volatile u8 *aShm);
+void seawalNoteJournalLocked(SeawalTail*, int isJournal);
+void seawalNoteLocked(SeawalTail*);
 void seawalDropTxnLocked(SeawalTap*);
 void seawalSyncPlaceLocked(SeawalTap*, const IndexHdr*);
 void seawalSyncCounterLocked(SeawalTap*, int isRead, u32 iCounter);
