@@ -352,10 +352,10 @@ func TestReadOnlyFolder(t *testing.T) {
 	if err := os.WriteFile(p.path+"-seawal", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := vfs.Register("seawal-impatient", vfs.Config{Replica: p.replica, CloseTimeout: 10 * time.Millisecond}); err != nil {
+	if err := vfs.Register("seawal-hurried", vfs.Config{Replica: p.replica, CloseTimeout: 10 * time.Millisecond}); err != nil {
 		t.Fatal(err)
 	}
-	db, err := sql.Open("seawal-impatient", p.path)
+	db, err := sql.Open("seawal-hurried", p.path)
 	if err != nil {
 		t.Fatal(err)
 	}

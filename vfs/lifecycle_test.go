@@ -205,7 +205,7 @@ func TestCloseInTheMiddleOfConnect(t *testing.T) {
 	p := newPlace(t)
 	create(t, p.path, 4096)
 	var db *sql.DB
-	name := "seawal-hasty"
+	name := "seawal-overhasty"
 	err := vfs.Register(name, vfs.Config{Replica: p.replica, ConnectHook: func(*sqlite3.SQLiteConn) error { return db.Close() }})
 	if err != nil {
 		t.Fatal(err)
