@@ -79,7 +79,7 @@ func benchReplica(b *testing.B, pages uint32, txs int) store.Store {
 	}()
 	ok(s.Create(ctx, segment.SnapshotName(1, 1), func() (io.ReadCloser, error) { return r, nil }))
 	for first := uint64(2); first < uint64(txs)+2; first += 10 {
-		ok(s.Create(ctx, segment.LogName(1, first, first+9), benchLog(b, rng, h, table, images, hot, first)))
+		ok(s.Create(ctx, segment.LogName(1, first), benchLog(b, rng, h, table, images, hot, first)))
 	}
 	return s
 }

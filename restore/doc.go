@@ -6,7 +6,8 @@
 //	history.go   which timelines lead to the target, and which objects lie on them
 //	target.go    what is asked for: the newest point, a transaction, a moment
 //	locate.go    the transaction that a moment means, by reading few footers
-//	plan.go      snapshot, merged and log segments that reach it, free of gaps
+//	plan.go      snapshot, merged and log segments that reach it
+//	ends.go      where each log segment ends, so that there is no gap
 //	apply.go     the database being rebuilt, in a temporary file beside the output
 //	snapshot.go  blocks of the snapshot, fetched and decoded in parallel
 //	stream.go    merged and log segments, fetched and decoded ahead, applied in order

@@ -65,7 +65,7 @@ func (e *PointError) Unwrap() error { return ErrNoPoint }
 // ObjectError says that an object of the replica is missing, cut short,
 // corrupt or written by a newer version, and that no other objects lead to the target.
 type ObjectError struct {
-	Object string // name in the store; of a missing log segment the start of its name
+	Object string // name in the store; of a missing log segment the one that it would have
 	Err    error  // ErrMissing, ErrUnfit, segment.ErrTorn, *segment.CorruptError or *segment.VersionError, wrapped
 	Newest *Point // newest point before the target that restores without what is wrong; nil when there is none
 }
@@ -129,6 +129,16 @@ type badObject struct {
 
 func (e *badObject) Error() string { return fmt.Sprintf("object %s: %v", e.object, e.err) }
 func (e *badObject) Unwrap() error { return e.err }
+
+// shortSegment is the error of a step whose log segment ends early, and is whole: what should come behind it is missing.
+type shortSegment struct {
+	object string
+	last   uint64 // transaction that it ends with
+}
+
+func (e *shortSegment) Error() string {
+	return fmt.Sprintf("object %s ends with transaction %d, and the next segment begins later", e.object, e.last)
+}
 
 // blame turns what reading or decoding an object said into a *badObject where
 // the object is to blame, and otherwise adds what was done.

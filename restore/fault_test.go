@@ -51,9 +51,9 @@ func TestStoreFails(t *testing.T) {
 		{"snapshot", faultstore.NameMatch("*/snapshot/*"), faultstore.Fail(refused), refused},
 		{"snapshot, third read", faultstore.And(faultstore.NameMatch("*/snapshot/*"), faultstore.OnIndex(2)), faultstore.Fail(refused), refused},
 		{"snapshot broken off", faultstore.NameMatch("*/snapshot/*"), faultstore.CutShort(100), nil},
-		{"a segment", faultstore.NameMatch(segment.LogName(1, 20, 20)), faultstore.Fail(refused), refused},
-		{"a segment broken off", faultstore.NameMatch(segment.LogName(1, 20, 20)), faultstore.CutShort(100), nil},
-		{"the last segment", faultstore.NameMatch(segment.LogName(1, 62, 62)), faultstore.Fail(refused), refused},
+		{"a segment", faultstore.NameMatch(segment.LogName(1, 20)), faultstore.Fail(refused), refused},
+		{"a segment broken off", faultstore.NameMatch(segment.LogName(1, 20)), faultstore.CutShort(100), nil},
+		{"the last segment", faultstore.NameMatch(segment.LogName(1, 62)), faultstore.Fail(refused), refused},
 	}
 	for _, c := range table {
 		t.Run(c.name, func(t *testing.T) {
@@ -95,7 +95,7 @@ func (instantly) Sleep(ctx context.Context, _ time.Duration) error { return ctx.
 // stays, and no goroutine is left (TestMain looks).
 func TestCancel(t *testing.T) {
 	m := faulty(t)
-	for _, name := range []string{"replica.json", "*/timeline.json", "*/snapshot/*", segment.LogName(1, 3, 3), segment.LogName(1, 40, 40), segment.LogName(1, 62, 62)} {
+	for _, name := range []string{"replica.json", "*/timeline.json", "*/snapshot/*", segment.LogName(1, 3), segment.LogName(1, 40), segment.LogName(1, 62)} {
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			dir := files(t, map[string]string{"app.db": "old"})
 			ctx, cancel := context.WithCancel(context.Background())

@@ -144,17 +144,16 @@ func (f *feed) decodeFrom(ctx context.Context, b *builder, r io.Reader) error {
 	s := &sender{ctx: ctx, to: f.batches, batch: newBatch()}
 	before := d.Header().Before // checksum that the database must have before the next transaction
 	at := f.step.First - 1      // last transaction that the database has
+	var last uint64             // last transaction that was met
 	for {
 		tx, err := d.NextTx()
 		if err == io.EOF {
-			if at < f.step.Last {
-				return unfit(f.step.Object, "ends before transaction %d", f.step.Last)
-			}
-			return s.flush()
+			return errors.Join(f.ended(at, last), s.flush())
 		}
 		if err != nil {
 			return errors.Join(err, s.flush()) // what came before it is good
 		}
+		last = tx.Number
 		switch {
 		case tx.Number <= at:
 			var p segment.Page
@@ -166,6 +165,8 @@ func (f *feed) decodeFrom(ctx context.Context, b *builder, r io.Reader) error {
 			}
 			before = d.TxEnd()
 			continue
+		case at == f.step.Last:
+			return errors.Join(unfit(f.step.Object, "goes on with transaction %d, which the next segment begins with", at+1), s.flush())
 		case tx.Number-tx.Span != at || tx.Number > f.step.Last:
 			return unfit(f.step.Object, "transactions %d to %d are one, and begin elsewhere than after %d", tx.Number-tx.Span+1, tx.Number, at)
 		}
@@ -177,6 +178,17 @@ func (f *feed) decodeFrom(ctx context.Context, b *builder, r io.Reader) error {
 			return s.flush() // the rest is behind the target
 		}
 	}
+}
+
+// ended says whether a segment that was read to its end, transaction last, has led the database far enough: to at.
+func (f *feed) ended(at, last uint64) error {
+	switch {
+	case at >= f.step.Last:
+		return nil
+	case f.step.name.Kind == segment.Log:
+		return &shortSegment{object: f.step.Object, last: last}
+	}
+	return unfit(f.step.Object, "ends before transaction %d", f.step.Last)
 }
 
 // sender gathers records into batches.

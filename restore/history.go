@@ -30,7 +30,7 @@ type branch struct {
 type object struct {
 	segment.Name
 	size int64  // bytes
-	end  uint64 // last transaction of it that belongs to the history: a parent's log may go on behind the fork
+	end  uint64 // last transaction of it that belongs to the history: a parent's log may go on behind the fork. openEnd when it isn't known
 }
 
 // history is what led to a state: the timeline asked for, its parents, and
@@ -44,7 +44,10 @@ type history struct {
 
 	snapshots []object // ascending by transaction
 	merged    []object // ascending by first transaction
-	logs      []object // ascending by first transaction
+	logs      []object // ascending by first transaction; they don't overlap
+
+	ends   map[string]uint64 // last transactions of log segments, by object, where they are known
+	behind map[uint32]uint64 // by timeline: where the first log segment begins that was left out, behind limit or fork
 }
 
 // openHistory finds out which timelines lead to the state that is asked for;
@@ -58,7 +61,7 @@ func openHistory(ctx context.Context, s store.Store, timeline uint32) (*history,
 	if err != nil {
 		return nil, err
 	}
-	h := &history{replica: r}
+	h := &history{replica: r, behind: map[uint32]uint64{}}
 	if h.timelines, err = replica.Timelines(ctx, s); err != nil {
 		return nil, err
 	}
@@ -169,7 +172,7 @@ func (h *history) loadNear(ctx context.Context, s store.Store, limit uint64) err
 	base := h.snapshots[len(h.snapshots)-1].Last
 	after := ""
 	if base > listBack {
-		after = segment.LogName(timeline, base-listBack, 0)
+		after = segment.LogName(timeline, base-listBack)
 	}
 	if err := h.list(ctx, s, segment.LogPrefix(timeline), after, limit); err != nil {
 		return err
@@ -187,6 +190,7 @@ func (h *history) loadNear(ctx context.Context, s store.Store, limit uint64) err
 // or one over the whole replica when there are more.
 func (h *history) loadAll(ctx context.Context, s store.Store) error {
 	h.snapshots, h.merged, h.logs = nil, nil, nil
+	clear(h.behind)
 	if len(h.branches) <= 2 {
 		for _, b := range h.branches {
 			if err := h.list(ctx, s, timelineFolder(b.timeline), "", math.MaxUint64); err != nil {
@@ -242,6 +246,7 @@ func (h *history) list(ctx context.Context, s store.Store, prefix, after string,
 			continue // timeline.json, or something that isn't ours
 		}
 		if name.First > limit && name.Kind != segment.Merged {
+			h.leaveOut(name)
 			return nil
 		}
 		h.add(name, o.Size)
@@ -249,12 +254,28 @@ func (h *history) list(ctx context.Context, s store.Store, prefix, after string,
 	return nil
 }
 
+// leaveOut notes where a segment begins that doesn't matter: the one in front of it ends there.
+func (h *history) leaveOut(name segment.Name) {
+	if name.Kind == segment.Log {
+		h.behind[name.Timeline] = max(h.behind[name.Timeline], name.First)
+	}
+}
+
+// branchOf returns the part of a timeline that belongs to the history; zero when none does.
+func (h *history) branchOf(timeline uint32) branch {
+	for _, b := range h.branches {
+		if b.timeline == timeline {
+			return b
+		}
+	}
+	return branch{}
+}
+
 func (h *history) add(name segment.Name, size int64) {
-	i := slices.IndexFunc(h.branches, func(b branch) bool { return b.timeline == name.Timeline })
-	if i < 0 {
+	b := h.branchOf(name.Timeline)
+	if b.timeline == 0 {
 		return
 	}
-	b := h.branches[i]
 	o := object{Name: name, size: size, end: min(name.Last, b.to)}
 	switch {
 	case name.Kind == segment.Snapshot && name.Last >= b.from && name.Last <= b.to:
@@ -262,7 +283,9 @@ func (h *history) add(name segment.Name, size int64) {
 	case name.Kind == segment.Merged && name.First > b.from && name.Last <= b.to:
 		h.merged = append(h.merged, o)
 	case name.Kind == segment.Log && name.First > b.from && name.First <= b.to:
-		h.logs = append(h.logs, o)
+		h.logs = append(h.logs, o) // measure sets the end
+	case name.Kind == segment.Log && name.First > b.to:
+		h.leaveOut(name)
 	}
 }
 
@@ -273,6 +296,7 @@ func (h *history) sort() {
 	slices.SortFunc(h.snapshots, order)
 	slices.SortFunc(h.merged, order)
 	slices.SortFunc(h.logs, order)
+	h.measure()
 }
 
 // without returns the history as if some objects did not exist.
@@ -289,7 +313,7 @@ func (h *history) without(bad map[string]flaw) *history {
 }
 
 // last returns the last transaction that any object tells of; ok is false when
-// there is no object.
+// there is no object. It is openEnd as long as nobody knows where the log ends.
 func (h *history) last() (tx uint64, ok bool) {
 	for _, all := range [][]object{h.snapshots, h.merged, h.logs} {
 		for _, o := range all {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"math"
 	"slices"
-	"sync"
 	"time"
 
 	"seawal/internal/replica"
@@ -69,13 +68,9 @@ type Span struct {
 	Next  *Point `json:"next"` // the next point behind them
 }
 
-const (
-	// listFooters is the number of segments up to which List looks at each: some
-	// seconds on a distant store, and about a cent.
-	listFooters = 20_000
-	// listWorkers is how many footers are asked for at a time.
-	listWorkers = 16
-)
+// listFooters is the number of segments up to which List and NewPlan look at each: some
+// seconds on a distant store, and about a cent.
+const listFooters = 20_000
 
 // List says what the replica can give back of a timeline, 0 being the newest, and of its
 // parents up to where it left them. It reads the footers of the segments, and
@@ -89,7 +84,7 @@ func List(ctx context.Context, s store.Store, timeline uint32) (*Listing, error)
 		return nil, err
 	}
 	l := &lister{planner: newPlanner(s), infos: map[string]segment.Info{}}
-	l.hist = h
+	l.hist, h.ends = h, l.ends
 	l.out = Listing{
 		Replica: h.replica.ID.String(), Database: h.replica.Name, PageSize: h.pageSizeOf(math.MaxUint64), Timeline: h.timeline(),
 		Snapshots: []SnapshotInfo{}, Ranges: []Range{}, Squashed: []Span{}, Gaps: []Span{}, TimesGoBack: []Point{},
@@ -117,7 +112,7 @@ type lister struct {
 	out   Listing
 }
 
-// readFooters reads the footers of all segments, a few at a time.
+// readFooters reads the footers of all segments, which tell where those of the log end.
 func (l *lister) readFooters(ctx context.Context) error {
 	objects := slices.Concat(l.hist.snapshots, l.hist.merged, l.hist.logs)
 	l.out.Objects = len(objects)
@@ -128,39 +123,31 @@ func (l *lister) readFooters(ctx context.Context) error {
 		l.out.Sampled = true
 		objects = l.hist.snapshots
 	}
-	var mu sync.Mutex // guards next, l.infos and l.bad
-	next := 0
-	g := newGroup(ctx)
-	for range min(listWorkers, len(objects)) {
-		g.run(func(ctx context.Context) error {
-			for ctx.Err() == nil {
-				mu.Lock()
-				i := next
-				next++
-				mu.Unlock()
-				if i >= len(objects) {
-					return nil
-				}
-				o := objects[i]
-				info, err := readInfo(ctx, l.store, o.Name, o.size)
-				var bad *badObject
-				mu.Lock()
-				switch {
-				case err == nil:
-					l.infos[o.String()] = info
-				case errors.As(err, &bad):
-					l.bad[bad.object] = flaw{err: bad.err}
-					err = nil
-				}
-				mu.Unlock()
-				if err != nil {
-					return err
-				}
-			}
-			return ctx.Err()
-		})
+	err := readFooters(ctx, l.store, objects, func(i int, info segment.Info, err error) error {
+		o := objects[i]
+		if err == nil {
+			err = l.learn(o, info.Last)
+		}
+		var bad *badObject
+		switch {
+		case err == nil, errors.Is(err, errMeasured):
+			l.infos[o.String()] = info
+		case errors.As(err, &bad):
+			l.bad[bad.object] = flaw{err: bad.err}
+		default:
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	if err := g.wait(); err != nil {
+	l.hist.measure()
+	var bad *badObject
+	switch err := l.measureEnd(ctx); { // when it was left out
+	case errors.As(err, &bad):
+		l.bad[bad.object] = flaw{err: bad.err}
+	case err != nil:
 		return err
 	}
 	for _, o := range l.hist.snapshots {
@@ -261,7 +248,11 @@ func (l *lister) findRanges(ctx context.Context) {
 	}
 	if n := len(runs); n > 0 {
 		l.out.First, l.out.Last = &l.out.Ranges[0].First, &l.out.Ranges[n-1].Last
-		if last, _ := l.hist.last(); last > runs[n-1].last {
+		last, _ := l.hist.last()
+		if last == openEnd { // of the last segment nobody can tell more than where it begins
+			last = l.hist.logs[len(l.hist.logs)-1].First
+		}
+		if last > runs[n-1].last {
 			l.out.Gaps = append(l.out.Gaps, Span{First: runs[n-1].last + 1, Last: last})
 		}
 	}

@@ -52,7 +52,7 @@ func TestList(t *testing.T) {
 		{"snapshot and log", func(m *model) {
 			txs := m.commits(5)
 			m.snapshot(txs[2])
-			m.damage(segment.LogName(1, 1, 1), remove)
+			m.damage(segment.LogName(1, 1), remove)
 		}, "range 1/3..1/5 3\nsnapshot 1/3\n"},
 		{"squashed in the log", func(m *model) {
 			m.log(m.commit(1), m.commit(3), m.commit(1), m.commit(2))
@@ -62,22 +62,22 @@ func TestList(t *testing.T) {
 			txs := m.commits(6)
 			m.merge(1, txs[1:4]...)
 			for n := uint64(2); n <= 4; n++ {
-				m.damage(segment.LogName(1, n, n), remove)
+				m.damage(segment.LogName(1, n), remove)
 			}
 		}, "range 1/1..1/1 1\nrange 1/4..1/6 3\nsquashed 2-3 next 1/4\n"},
 		{"gap in front of a snapshot", func(m *model) {
 			txs := m.commits(8)
 			m.snapshot(txs[5])
-			m.damage(segment.LogName(1, 4, 4), remove)
+			m.damage(segment.LogName(1, 4), remove)
 		}, "range 1/1..1/3 3\nrange 1/6..1/8 3\nsnapshot 1/6\ngap 4-5 next 1/6\n"},
 		{"gap to the end", func(m *model) {
 			m.commits(8)
-			m.damage(segment.LogName(1, 7, 7), remove)
+			m.damage(segment.LogName(1, 7), remove)
 		}, "range 1/1..1/6 6\ngap 7-8 next none\n"},
 		{"damaged footer", func(m *model) {
 			m.commits(4)
-			m.damage(segment.LogName(1, 3, 3), cut)
-		}, "range 1/1..1/2 2\ngap 3-4 next none\nunreadable " + segment.LogName(1, 3, 3) + "\n"},
+			m.damage(segment.LogName(1, 3), cut)
+		}, "range 1/1..1/2 2\ngap 3-4 next none\nunreadable " + segment.LogName(1, 3) + "\n"},
 		{"clock set back", func(m *model) {
 			m.clock = func(tx uint64) int64 { return []int64{0, 1, 2, 9, 3, 4, 10}[tx] * 1e9 }
 			m.commits(6)

@@ -3,6 +3,7 @@ package restore
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sort"
 	"time"
@@ -51,7 +52,8 @@ func (p *planner) locate(ctx context.Context, target Target) (uint64, error) {
 		if failed != nil {
 			return true
 		}
-		info, err := readInfo(ctx, p.store, units[i].Name, units[i].size)
+		// Of the one that is found the end is known then: the moment may lie in what is missing behind it.
+		info, err := p.info(ctx, units[i].object)
 		if err != nil {
 			failed = err
 			return true
@@ -115,21 +117,33 @@ func (p *planner) locateIn(ctx context.Context, u unit, at int64) (tx uint64, wh
 // checkPoint checks that tx, which the last step of a plan ends with, is a
 // point and not inside a squashed span, and returns its commit time.
 func (p *planner) checkPoint(ctx context.Context, target Target, last Step, tx uint64) (time.Time, error) {
-	if last.name.Last == tx {
-		info, err := readInfo(ctx, p.store, last.name, last.Size)
-		if err != nil {
+	o := object{Name: last.name, size: last.Size, end: tx}
+	if o.Last == tx || o.Last == openEnd {
+		info, err := readInfo(ctx, p.store, o.Name, o.size)
+		var bad *badObject
+		switch {
+		case err == nil && info.Last == tx:
+			return unixTime(info.LastTime), nil
+		case err == nil:
+			if err := p.learn(o, info.Last); err != nil {
+				return time.Time{}, err
+			}
+		case o.Last == tx || !errors.As(err, &bad):
 			return time.Time{}, err
 		}
-		return unixTime(info.LastTime), nil
+		// Of the log's last segment tx is somewhere inside, as it seems. When its end is damaged, tx may still be whole.
 	}
-	txs, err := scan(ctx, p.store, last.name, tx)
+	txs, err := scan(ctx, p.store, o.Name, tx)
 	if err != nil {
 		return time.Time{}, err
 	}
-	if len(txs) == 0 || txs[len(txs)-1].Number < tx {
-		return time.Time{}, unfit(last.Object, "ends before transaction %d", tx)
+	if len(txs) == 0 {
+		return time.Time{}, unfit(last.Object, "holds no transaction")
 	}
 	t := txs[len(txs)-1]
+	if t.Number < tx { // it ends early, and what should come behind it is missing
+		return time.Time{}, p.learn(o, t.Number)
+	}
 	if t.Number == tx {
 		return unixTime(t.Time), nil
 	}
@@ -148,8 +162,8 @@ func (p *planner) pointAt(tx uint64, ns int64) *Point {
 // that can't be read only leaves the time out.
 func (p *planner) point(ctx context.Context, tx uint64) *Point {
 	for _, o := range slices.Concat(p.hist.logs, p.hist.merged, p.hist.snapshots) {
-		if o.Last == tx {
-			if info, err := readInfo(ctx, p.store, o.Name, o.size); err == nil {
+		if o.Last == tx || o.Kind == segment.Log && o.First <= tx && tx <= o.end {
+			if info, err := readInfo(ctx, p.store, o.Name, o.size); err == nil && info.Last == tx {
 				return p.pointAt(tx, info.LastTime)
 			}
 		}

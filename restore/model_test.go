@@ -205,7 +205,7 @@ func (m *model) log(txs ...*modelTx) string {
 	m.t.Helper()
 	first := txs[0].Number - txs[0].Span + 1
 	b := m.encode(segment.Log, first, txs[0].before, txs...)
-	return m.put(segment.LogName(txs[0].timeline, first, txs[len(txs)-1].Number), b)
+	return m.put(segment.LogName(txs[0].timeline, first), b)
 }
 
 // merge writes a merged segment of transactions that are in a row.

@@ -37,6 +37,10 @@ type Plan struct {
 
 	// Avoided are objects that can't be used, and that the plan goes around.
 	Avoided []Avoided `json:"avoided,omitempty"`
+
+	// Sampled says that there are so many log segments that their footers were not read: one that is missing
+	// shows only when the plan is followed.
+	Sampled bool `json:"sampled,omitempty"`
 }
 
 // Avoided is an object that can't be used, and why.
@@ -60,20 +64,27 @@ func (p *Plan) Bytes() int64 {
 //
 // It costs at most four LIST requests and one for every 1,000 objects of the
 // timelines involved, a read for each timeline, and a few short reads that say
-// where a moment lies and whether a transaction inside a segment is a point. A
+// where the log ends, where a moment lies and whether a transaction inside a segment is a point. A
 // log that has a hole costs one more listing, to say what can still be restored.
+//
+// That no log segment is missing shows in their footers: a short read for each, some at a time, up to 20,000. Run
+// does without, because it reads the segments anyway, and notices as it applies them.
 //
 // Errors: ErrNoReplica, *PointError, *ObjectError for a gap, and what the store says.
 func NewPlan(ctx context.Context, s store.Store, timeline uint32, target Target) (*Plan, error) {
-	return newPlanner(s).plan(ctx, timeline, target)
+	p := newPlanner(s)
+	p.proves = true
+	return p.plan(ctx, timeline, target)
 }
 
-// planner makes plans for one run: again, when an object turns out to be bad.
+// planner makes plans for one run: again, when an object turns out to be bad or to end early.
 type planner struct {
-	store store.Store
-	now   func() time.Time
-	bad   map[string]flaw // objects not to be used, by name
-	hist  *history        // of the last plan
+	store  store.Store
+	now    func() time.Time
+	proves bool              // plans are proven by footers
+	bad    map[string]flaw   // objects not to be used, by name
+	ends   map[string]uint64 // last transactions of log segments that were looked at, by name
+	hist   *history          // of the last plan
 }
 
 // flaw is what is wrong with an object.
@@ -84,7 +95,7 @@ type flaw struct {
 }
 
 func newPlanner(s store.Store) *planner {
-	return &planner{store: s, now: time.Now, bad: map[string]flaw{}}
+	return &planner{store: s, now: time.Now, bad: map[string]flaw{}, ends: map[string]uint64{}}
 }
 
 // plan makes a plan. An object that turns out bad while it looks around is noted, and the next
@@ -108,7 +119,7 @@ func (p *planner) try(ctx context.Context, timeline uint32, target Target) (*Pla
 	if err != nil {
 		return nil, err
 	}
-	p.hist = h
+	p.hist, h.ends = h, p.ends
 	if target.kind == atTime || len(p.bad) > 0 {
 		err = h.loadAll(ctx, p.store)
 	} else {
@@ -117,6 +128,18 @@ func (p *planner) try(ctx context.Context, timeline uint32, target Target) (*Pla
 	if err != nil {
 		return nil, err
 	}
+	for {
+		plan, err := p.lookAround(ctx, target)
+		if !errors.Is(err, errMeasured) {
+			return plan, err
+		}
+		h.measure() // there are finitely many segments to be measured
+	}
+}
+
+// lookAround makes a plan from what is listed. The error is errMeasured when that is to be tried again.
+func (p *planner) lookAround(ctx context.Context, target Target) (*Plan, error) {
+	h := p.hist
 	tx, err := p.resolve(ctx, target)
 	if err != nil {
 		return nil, err
@@ -131,6 +154,12 @@ func (p *planner) try(ctx context.Context, timeline uint32, target Target) (*Pla
 	if !ok {
 		return nil, p.unreachable(ctx, target, tx)
 	}
+	proven := true
+	if p.proves {
+		if proven, err = p.prove(ctx, steps); err != nil {
+			return nil, err
+		}
+	}
 	at, err := p.checkPoint(ctx, target, steps[len(steps)-1], tx)
 	if err != nil {
 		return nil, err
@@ -143,6 +172,7 @@ func (p *planner) try(ctx context.Context, timeline uint32, target Target) (*Pla
 		Target:   Point{Pos: Pos{Timeline: h.timelineOf(tx), Tx: tx}, Time: at},
 		Steps:    steps,
 		Avoided:  p.avoided(),
+		Sampled:  !proven,
 	}, nil
 }
 
@@ -157,6 +187,11 @@ func (p *planner) avoided() []Avoided {
 
 // resolve returns the transaction that the target means.
 func (p *planner) resolve(ctx context.Context, target Target) (uint64, error) {
+	if target.kind != atTx { // a transaction is looked for where it has to be
+		if err := p.measureEnd(ctx); err != nil {
+			return 0, err
+		}
+	}
 	if target.kind == atTime {
 		return p.locate(ctx, target)
 	}
@@ -251,10 +286,9 @@ func (h *history) nextObjects(at, target uint64) []object {
 	var found []object
 	// A log segment may begin before: transactions that the state has already are skipped.
 	i := sort.Search(len(h.logs), func(i int) bool { return h.logs[i].First > at+1 })
-	for i--; i >= 0 && h.logs[i].end > at; i-- {
-		found = append(found, h.logs[i])
+	if i > 0 && h.logs[i-1].end > at {
+		found = append(found, h.logs[i-1])
 	}
-	slices.SortFunc(found, func(a, b object) int { return cmp.Compare(a.end, b.end) })
 	// A merged segment knows the net effect only, so it has to begin exactly here.
 	n := len(found)
 	i = sort.Search(len(h.merged), func(i int) bool { return h.merged[i].First > at })
@@ -318,6 +352,9 @@ func (p *planner) unreachable(ctx context.Context, target Target, tx uint64) err
 	e := &ObjectError{}
 	for name, f := range p.bad {
 		n, err := segment.ParseName(name)
+		if n.Kind == segment.Log {
+			n.Last = p.hist.lookUp(name).Last
+		}
 		begin := err == nil && n.Kind == segment.Snapshot && n.Last > reach && n.Last <= tx && h.isResized(n.Timeline)
 		if begin || err == nil && n.First <= reach+1 && (n.Last > reach || n.Kind == segment.Snapshot) && (e.Object == "" || n.Kind == segment.Log) {
 			e.Object, e.Err = name, f.err
@@ -361,7 +398,19 @@ func (h *history) insideMerged(tx, reach uint64) (before, after uint64, ok bool)
 	return before, after, ok
 }
 
-// missing names the log segment that should hold tx.
+// lookUp returns an object of the history; the zero one when it isn't listed any more.
+func (h *history) lookUp(name string) object {
+	for _, all := range [][]object{h.logs, h.merged, h.snapshots} {
+		for _, o := range all {
+			if o.String() == name {
+				return o
+			}
+		}
+	}
+	return object{}
+}
+
+// missing names the log segment that should begin with tx.
 func (h *history) missing(tx uint64) (string, error) {
 	next := uint64(math.MaxUint64)
 	for _, o := range slices.Concat(h.logs, h.merged) {
@@ -377,7 +426,7 @@ func (h *history) missing(tx uint64) (string, error) {
 	if next == math.MaxUint64 {
 		err = fmt.Errorf("%w: transaction %d is in no segment", ErrMissing, tx)
 	}
-	return fmt.Sprintf("%s%016x-*", segment.LogPrefix(timeline), tx), err
+	return segment.LogName(timeline, tx), err
 }
 
 // first returns the oldest transaction that there is a way to.
@@ -398,6 +447,13 @@ func (p *planner) noPoint(ctx context.Context, target Target, reason string) err
 		if err := p.hist.loadAll(ctx, p.store); err != nil {
 			return errors.Join(e, err)
 		}
+	}
+	var bad *badObject
+	switch err := p.measureEnd(ctx); {
+	case errors.As(err, &bad):
+		p.bad[bad.object] = flaw{err: bad.err}
+	case err != nil:
+		return errors.Join(e, err)
 	}
 	h := p.hist.without(p.bad)
 	if tx, ok := h.first(); ok {

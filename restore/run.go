@@ -110,10 +110,18 @@ func run(ctx context.Context, s store.Store, o Options, out *output) (Result, er
 	for {
 		r, good, err := follow(ctx, p, plan, o, out)
 		var bad *badObject
-		if !errors.As(err, &bad) {
+		var short *shortSegment
+		switch {
+		case errors.As(err, &bad):
+			p.bad[bad.object] = flaw{err: bad.err, applied: true, good: good}
+		case errors.As(err, &short):
+			if last, known := p.ends[short.object]; known && last <= short.last {
+				return r, err // the object changes as it is read
+			}
+			p.ends[short.object] = short.last
+		default:
 			return r, err
 		}
-		p.bad[bad.object] = flaw{err: bad.err, applied: true, good: good}
 		// What was resolved stays: a moment must not become an earlier
 		// transaction because the object that holds it is bad.
 		timeline := p.hist.timeline()

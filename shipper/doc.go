@@ -9,7 +9,7 @@
 //	encode         deltas against images proven by checksum; the table of page
 //	               checksums moves on; Source.Release                            encode.go log.go diff.go cache.go
 //	batch          closes at Interval, at BatchBytes, or when somebody waits     batch.go
-//	upload         create-if-absent, one after the other                         upload.go
+//	upload         create-if-absent, one after the other: the fence              upload.go
 //	durable        waiters wake, Status moves                                    wait.go status.go
 //
 // One transaction number is one ticket of the source: transaction = base + ticket,
@@ -35,7 +35,8 @@
 //	shipped here before             newer timeline    [ErrFenced]
 //
 // Who is not known to have written the replica's last segment, because its state folder is
-// new, opens a new timeline: two writers never continue the same one. That the two are at
+// new, opens a new timeline. A copy of the state folder continues the same one, until it differs: see
+// the fence in upload.go. That the two are at
 // one point is proven by the place in the log (its salts and running
 // checksum), by the stat of a database file that was closed cleanly, or by reading
 // every page.

@@ -11,16 +11,44 @@ import (
 	"seawal/store"
 )
 
-// fenceEvery is after how many segments the uploader looks for another writer
-// whose segments don't collide with ours by name: after the first one, and then
-// two requests for 64, which is 3 % more.
-const fenceEvery = 64
+// # The fence
+//
+// A segment is created only if nothing has its name, and its name is its first transaction. That keeps two
+// writers from ever writing side by side on a timeline, however alike they are (a clone of a running machine has our state
+// folder, our writer id and our memory) and wherever they cut their segments:
+//
+// The log of a timeline is a chain: each segment begins right behind the end of the one in front, the first
+// one right behind the start of the timeline. A writer holds a position in the chain: the start, or the end of a
+// segment that it found when it attached, or that it created, or that it found in place of its own, equal to the
+// byte. From position p it creates the segment named p+1, and nothing else, and no other one before that is
+// there (upload: one after the other; after one that did not land, none).
+//
+//   - When it succeeds, no segment p+1 was there. But each segment of a chain except the last is followed by the one that
+//     begins behind it. So the one that ends in p was the last (or the chain was empty, and p its start), and the
+//     chain is longer by one. Its writer's database was at p what the chain says, and nobody else can succeed from p any more.
+//   - When the name is taken, by what we were about to write, that is our own lost acknowledgement, or a clone of
+//     ours that shipped the same transactions, from the same memory: it has done our work. p moves to the segment's end, which is in the chain.
+//   - When it is taken by anything else, another writer was here, and we are fenced, having written nothing.
+//
+// So where two writers part, the first segments of theirs that differ begin behind the same p and have one name: whatever
+// they hold, one of them is created. A writer at 8 while another one has written 5 to 9 can't be: it would have to have
+// created, or found equal, one that ends with 7, and the chain has none. Whoever attaches by a list that
+// is out of date has an old p, and collides.
+//
+// It rests on Create being exclusive, and on segments staying: p+1 has to be taken as long as somebody may be at p. What it
+// doesn't cover is the start of a timeline that begins with a snapshot, that of a new replica for one: clones made before it is
+// complete may each ship one, under numbers of their own.
+
+// lookEvery is after how many segments the uploader looks for a newer timeline: after the first one, and then at one
+// request for 64, which is 2 % more. Who takes over writes to a timeline of its own, and never collides with us. The fence
+// doesn't need the look; it is for what we ship behind the point that the other one took over, which nobody would follow.
+const lookEvery = 64
 
 // upload is the uploader goroutine: one segment after the other, in order. It
 // ends when uploads is closed. After the first fatal error, or once ctx has
 // ended, it only takes what comes.
 func (s *Shipper) upload(ctx context.Context) {
-	sinceCheck := fenceEvery
+	sinceLook := lookEvery
 	var broken error // a segment that did not land: what follows it would lie behind a gap
 	for b := range s.uploads {
 		err := broken
@@ -31,10 +59,10 @@ func (s *Shipper) upload(ctx context.Context) {
 			err = s.uploadBatch(ctx, b)
 		}
 		broken = err
-		if sinceCheck++; err == nil && sinceCheck > fenceEvery {
-			switch err = s.lookForOthers(ctx, b); {
+		if sinceLook++; err == nil && sinceLook > lookEvery {
+			switch err = s.lookForTakeover(ctx); {
 			case err == nil:
-				sinceCheck = 0
+				sinceLook = 0
 			case !errors.Is(err, ErrFenced) && ctx.Err() == nil:
 				s.noteError(err) // looks again after the next segment
 				err = nil
@@ -80,7 +108,7 @@ func (s *Shipper) landed(b *batch, err error) {
 // uploadBatch creates the object of a batch. It returns when that is done, when
 // another writer's object has the name (ErrFenced), or when ctx ends.
 func (s *Shipper) uploadBatch(ctx context.Context, b *batch) error {
-	name := segment.LogName(s.timeline, b.first, b.last)
+	name := segment.LogName(s.timeline, b.first)
 	for {
 		killpoint.Hit("shipper/segment-before")
 		err := s.store.Create(ctx, name, b.out.body)
@@ -100,7 +128,7 @@ func (s *Shipper) uploadBatch(ctx context.Context, b *batch) error {
 }
 
 // ours reads back an object whose name was taken: nil when it is what we were about
-// to write, so that an acknowledgement was lost, else ErrFenced.
+// to write, else ErrFenced. Our writer id in it isn't enough: a clone of ours has it too.
 func (s *Shipper) ours(ctx context.Context, name string, want segment.Info) error {
 	o, err := s.store.Stat(ctx, name)
 	if err != nil {
@@ -123,31 +151,23 @@ type foreignError struct {
 }
 
 func (e *foreignError) Error() string {
+	if e.got == e.own {
+		return fmt.Sprintf("%v: %s has other content than was to be shipped from here, under the id of this writer: a clone of this machine ships too, "+
+			"or what an earlier process sent arrived late; end the clone, and open the database again to go on", ErrFenced, e.object)
+	}
 	return fmt.Sprintf("%v: %s was written by %v, this is %v", ErrFenced, e.object, e.got, e.own)
 }
 
 func (e *foreignError) Unwrap() error { return ErrFenced }
 
-// lookForOthers finds a writer that opened the next timeline, and one that writes
-// the same timeline in other pieces, just after we shipped b.
-func (s *Shipper) lookForOthers(ctx context.Context, b *batch) error {
+// lookForTakeover finds a writer that opened the next timeline.
+func (s *Shipper) lookForTakeover(ctx context.Context) error {
 	next := segment.TimelineName(s.timeline + 1)
 	switch _, err := s.store.Stat(ctx, next); {
 	case err == nil:
 		return fmt.Errorf("%w: %s exists", ErrFenced, next)
 	case !errors.Is(err, store.ErrNotExist):
 		return fmt.Errorf("look for a newer timeline: %w", err)
-	}
-	own := segment.LogName(s.timeline, b.first, b.last)
-	// Names that begin with our first transaction are greater than it alone.
-	start := segment.LogPrefix(s.timeline) + fmt.Sprintf("%016x", b.first)
-	for o, err := range s.store.List(ctx, segment.LogPrefix(s.timeline), start) {
-		if err != nil {
-			return fmt.Errorf("look for another writer: %w", err)
-		}
-		if _, err := segment.ParseName(o.Name); err == nil && o.Name != own {
-			return fmt.Errorf("%w: %s is not from here", ErrFenced, o.Name)
-		}
 	}
 	return nil
 }

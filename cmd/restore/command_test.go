@@ -191,7 +191,7 @@ func TestJSON(t *testing.T) {
 
 func TestDamageReport(t *testing.T) {
 	url, dir := testReplica(t)
-	name := segment.LogName(1, 4, 5)
+	name := segment.LogName(1, 4)
 	path := filepath.Join(dir, filepath.FromSlash(name))
 	ok(t, os.Truncate(path, 100))
 	output := filepath.Join(t.TempDir(), "app.db")
@@ -213,6 +213,27 @@ func TestDamageReport(t *testing.T) {
 	ok(t, os.Truncate(filepath.Join(dir, filepath.FromSlash(segment.SnapshotName(1, 2))), 100))
 	o = runCommand("--force", "--quiet", "--tx", "1/3", url, output)
 	if o.code != exitDone || !strings.Contains(o.errOut, "went around object "+segment.SnapshotName(1, 2)) {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestMissingReport: names tell only where segments begin, and all the same each way to look says what is missing.
+func TestMissingReport(t *testing.T) {
+	url, dir := testReplica(t)
+	name := segment.LogName(1, 3)
+	ok(t, os.Remove(filepath.Join(dir, filepath.FromSlash(name))))
+	output := filepath.Join(t.TempDir(), "app.db")
+	for _, flags := range []string{"", "--dry-run", "--dry-run --tx 4", "--at 2026-03-04T12:05:30Z --dry-run"} {
+		args := append([]string{"--timeline", "1"}, strings.Fields(flags)...)
+		o := runCommand(append(args, url, output)...)
+		if o.code != exitFailed || !strings.Contains(o.errOut, name+": it is missing") || !strings.Contains(o.errOut, "add --tx 1/2") {
+			t.Errorf("%q: %+v", flags, o)
+		}
+	}
+	if o := runCommand("--list", "--timeline", "1", url); o.code != exitDone || !strings.Contains(o.out, "Lost, no points") {
+		t.Errorf("%+v", o)
+	}
+	if o := runCommand("--tx", "1/2", url, output); o.code != exitDone {
 		t.Errorf("%+v", o)
 	}
 }

@@ -65,6 +65,9 @@ func (a *app) printPlan(p *restore.Plan) error {
 	for _, v := range p.Avoided {
 		fmt.Fprintf(&b, "Goes around object %s: %s\n", v.Object, v.Reason)
 	}
+	if p.Sampled {
+		b.WriteString("There are very many segments: whether one is missing was not looked at. Restoring tells.\n")
+	}
 	return a.print(b.String())
 }
 

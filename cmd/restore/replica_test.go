@@ -46,7 +46,7 @@ func testReplica(t *testing.T) (url, dir string) {
 		h := segment.Header{Kind: kind, PageSize: pageSize, Timeline: timeline, First: last - span + 1, Replica: id, Writer: id}
 		name := segment.SnapshotName(timeline, last)
 		if kind == segment.Log {
-			name = segment.LogName(timeline, h.First, last)
+			name = segment.LogName(timeline, h.First)
 			if last > span { // what comes before is on timeline 1, on both
 				h.Before = pagesum.Of(1, pageOne(1, last-span))
 			}

@@ -5,7 +5,9 @@
 //
 //	replica.json              format version, id, page size of the first timeline; created once
 //	00000001/timeline.json    parent timeline and transaction, page size, reason, writer
-//	00000001/log/...          segments: see package segment
+//	00000001/log/...          log segments, named by their first transaction: see package segment
+//	00000001/merged/...       merged segments
+//	00000001/snapshot/...     snapshots
 //	00000002/timeline.json    the next timeline, which left its parent at ParentTx
 //
 // Both documents are JSON and never change once they are there. They are written

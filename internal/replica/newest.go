@@ -19,78 +19,96 @@ import (
 // there is none.
 //
 // It costs three list requests plus one for each 1,000 segments behind after, and
-// one ranged read, and remembers one name.
+// one ranged read (two when something else may reach behind the newest log segment), and remembers two names.
 func Newest(ctx context.Context, s store.Store, timeline uint32, after Pos) (segment.Name, segment.Info, error) {
-	var known uint64
-	if !after.IsZero() {
-		if after.Timeline != timeline {
-			return segment.Name{}, segment.Info{}, fmt.Errorf("find newest segment: position %v is not on timeline %d", after, timeline)
-		}
-		known = after.Tx
+	if !after.IsZero() && after.Timeline != timeline {
+		return segment.Name{}, segment.Info{}, fmt.Errorf("find newest segment: position %v is not on timeline %d", after, timeline)
 	}
-	best, err := findNewest(ctx, s, timeline, known, after.IsZero())
+	name, info, err := newest(ctx, s, timeline, after)
+	var gone *goneError
+	if errors.As(err, &gone) {
+		// It was there a moment ago: merged away, and what replaced it is there by now.
+		return newest(ctx, s, timeline, after)
+	}
+	return name, info, err
+}
+
+// goneError says that an object is no longer where a list has shown it.
+type goneError struct{ err error }
+
+func (e *goneError) Error() string { return e.err.Error() }
+func (e *goneError) Unwrap() error { return e.err }
+
+func newest(ctx context.Context, s store.Store, timeline uint32, after Pos) (segment.Name, segment.Info, error) {
+	log, other, err := findNewest(ctx, s, timeline, after)
 	if err != nil {
 		return segment.Name{}, segment.Info{}, err
 	}
-	name, info, err := Inspect(ctx, s, best)
-	if !errors.Is(err, store.ErrNotExist) {
-		return name, info, err
-	}
-	// It was there a moment ago: merged away, and what replaced it is there by now.
-	if best, err = findNewest(ctx, s, timeline, known, after.IsZero()); err != nil {
-		return segment.Name{}, segment.Info{}, err
-	}
-	return Inspect(ctx, s, best)
-}
-
-// findNewest returns the segment that reaches furthest behind transaction known,
-// or, when all is set, furthest of all.
-func findNewest(ctx context.Context, s store.Store, timeline uint32, known uint64, all bool) (store.Object, error) {
-	best := newest{known: known, all: all}
-	for _, l := range []struct{ prefix, after string }{
-		// The order is that of preference.
-		{segment.LogPrefix(timeline), logsFrom(timeline, known+1)},
-		{segment.MergedPrefix(timeline), ""}, // all: the names begin with the level
-		{segment.SnapshotPrefix(timeline), segment.SnapshotName(timeline, known)},
-	} {
-		if all {
-			l.after = ""
-		}
-		for o, err := range s.List(ctx, l.prefix, l.after) {
-			if err != nil {
-				return store.Object{}, fmt.Errorf("list %s: %w", l.prefix, err)
-			}
-			best.offer(o)
+	if log.object.Name != "" {
+		// Where it ends is in its footer; at First at least.
+		name, info, err := inspectListed(ctx, s, log.object)
+		if err != nil || other.object.Name == "" || info.Last >= other.last {
+			return name, info, err
 		}
 	}
-	if best.object.Name == "" {
-		return store.Object{}, fmt.Errorf("find newest segment of timeline %d behind transaction %d: %w", timeline, known, store.ErrNotExist)
+	if other.object.Name == "" {
+		return segment.Name{}, segment.Info{}, fmt.Errorf("find newest segment of timeline %d behind transaction %d: %w", timeline, after.Tx, store.ErrNotExist)
 	}
-	return best.object, nil
+	return inspectListed(ctx, s, other.object)
 }
 
-// logsFrom returns what to list after, to get the log segments that begin with
-// transaction first or later: their names are longer than it, and so greater.
-func logsFrom(timeline uint32, first uint64) string {
-	return fmt.Sprintf("%s%016x", segment.LogPrefix(timeline), first)
+func inspectListed(ctx context.Context, s store.Store, o store.Object) (segment.Name, segment.Info, error) {
+	name, info, err := Inspect(ctx, s, o)
+	if errors.Is(err, store.ErrNotExist) {
+		err = &goneError{err}
+	}
+	return name, info, err
 }
 
-// newest keeps the object that reaches furthest.
-type newest struct {
-	known  uint64 // what counts reaches behind this transaction,
-	all    bool   // or nothing is known and all counts
+// reaching is an object and a transaction that it reaches: of a log segment its first one, else its last one.
+type reaching struct {
 	object store.Object
 	last   uint64
 }
 
-// offer takes o if it reaches behind everything before. An object that is no
-// segment is none of ours.
-func (b *newest) offer(o store.Object) {
-	n, err := segment.ParseName(o.Name)
-	if err != nil || n.Last <= b.known && !b.all {
-		return
+// findNewest returns, of the segments that reach behind after, the log segment that begins last, and what reaches
+// furthest of the others.
+func findNewest(ctx context.Context, s store.Store, timeline uint32, after Pos) (log, other reaching, err error) {
+	// Behind the end of a segment, a log segment reaches only if it begins there. Merged: all, because the
+	// names begin with the level.
+	if err := log.find(ctx, s, segment.LogPrefix(timeline), segment.LogName(timeline, after.Tx), after); err != nil {
+		return log, other, err
 	}
-	if b.object.Name == "" || n.Last > b.last {
-		b.object, b.last = o, n.Last
+	if err := other.find(ctx, s, segment.MergedPrefix(timeline), "", after); err != nil {
+		return log, other, err
 	}
+	return log, other, other.find(ctx, s, segment.SnapshotPrefix(timeline), segment.SnapshotName(timeline, after.Tx), after)
+}
+
+// find lists behind start, or all when after is zero, and keeps what reaches behind after and behind everything
+// found before. An object that is no segment is none of ours.
+func (r *reaching) find(ctx context.Context, s store.Store, prefix, start string, after Pos) error {
+	if after.IsZero() {
+		start = ""
+	}
+	for o, err := range s.List(ctx, prefix, start) {
+		if err != nil {
+			return fmt.Errorf("list %s: %w", prefix, err)
+		}
+		n, err := segment.ParseName(o.Name)
+		if err != nil {
+			continue
+		}
+		last := n.Last
+		if n.Kind == segment.Log {
+			last = n.First
+		}
+		if last <= after.Tx && !after.IsZero() {
+			continue
+		}
+		if r.object.Name == "" || last > r.last {
+			r.object, r.last = o, last
+		}
+	}
+	return nil
 }

@@ -23,7 +23,7 @@ func TestNewest(t *testing.T) {
 	is := func(timeline uint32, after Pos, want string) {
 		t.Helper()
 		n, info, err := Newest(ctx, src.s, timeline, after)
-		if err != nil || n.String() != want || info.Last != n.Last || info.Kind != n.Kind || info.Writer != src.writer {
+		if err != nil || n.String() != want || info.Timeline != timeline || info.First != n.First || info.Kind != n.Kind || info.Writer != src.writer {
 			t.Errorf("newest of timeline %d behind %v is %v, %v, want %s", timeline, after, n, err, want)
 		}
 	}
@@ -52,6 +52,9 @@ func TestNewest(t *testing.T) {
 	next := src.log(1, 1)
 	is(2, Pos{2, 8}, next)
 	is(1, Pos{}, inside)
+	check(t, src.s.Delete(ctx, inside))
+	is(1, Pos{}, segment.SnapshotName(1, 6)) // the log ends at 4 now, as only its footer tells
+	is(1, Pos{1, 4}, segment.SnapshotName(1, 6))
 	if _, _, err := Newest(ctx, src.s, 2, Pos{1, 8}); err == nil || errors.Is(err, store.ErrNotExist) {
 		t.Errorf("behind a position of another timeline: %v", err)
 	}
@@ -98,14 +101,14 @@ func TestNewestOfThousandsIsCheap(t *testing.T) {
 	}
 	var counts store.Counts
 	src.s = store.Count(src.s, &counts)
-	n, _, err := Newest(context.Background(), src.s, 1, Pos{1, 4990})
-	if err != nil || n.Last != 5000 {
+	n, info, err := Newest(context.Background(), src.s, 1, Pos{1, 4990})
+	if err != nil || info.Last != 5000 {
 		t.Fatal(n, err)
 	}
 	if u := counts.Usage(); u.List.Requests != 3 || u.Read.Requests != 1 || u.Read.Bytes != segment.FooterSize || u.Stat.Requests != 0 {
 		t.Errorf("from a known position: %+v", u)
 	}
-	if n, _, err = Newest(context.Background(), src.s, 1, Pos{}); err != nil || n.Last != 5000 {
+	if n, info, err = Newest(context.Background(), src.s, 1, Pos{}); err != nil || info.Last != 5000 {
 		t.Fatal(n, err)
 	}
 	if u := counts.Usage(); u.List.Requests > 3+5+3 || u.Read.Requests != 2 {

@@ -75,17 +75,22 @@ func inspectTail(r *objectReader) (segment.Name, segment.Info, error) {
 	if err != nil {
 		return segment.Name{}, segment.Info{}, inObject(r.o.Name, err)
 	}
-	if err := matches(name, info.Header, info.Last); err != nil {
+	if err := matches(name, info.Header); err != nil {
 		return segment.Name{}, segment.Info{}, inObject(r.o.Name, err)
+	}
+	if name.Kind != segment.Log && info.Last != name.Last {
+		return segment.Name{}, segment.Info{}, inObject(r.o.Name, &segment.CorruptError{
+			Err: fmt.Errorf("it ends with transaction %d, not with the one that its name says", info.Last),
+		})
 	}
 	return name, info, nil
 }
 
 // matches compares what a segment says it is with its name.
-func matches(n segment.Name, h segment.Header, last uint64) error {
-	if h.Kind != n.Kind || h.Timeline != n.Timeline || h.First != n.First || last != n.Last {
-		return &segment.CorruptError{Err: fmt.Errorf("it is a %v of timeline %d with the transactions %d to %d, not what its name says",
-			h.Kind, h.Timeline, h.First, last)}
+func matches(n segment.Name, h segment.Header) error {
+	if h.Kind != n.Kind || h.Timeline != n.Timeline || h.First != n.First {
+		return &segment.CorruptError{Err: fmt.Errorf("it is a %v of timeline %d from transaction %d on, not what its name says",
+			h.Kind, h.Timeline, h.First)}
 	}
 	return nil
 }

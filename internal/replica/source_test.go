@@ -99,7 +99,7 @@ func (src *source) encode(h segment.Header, name func(segment.Info) string, fill
 // log commits n transactions, each of span commits, and ships them as one segment.
 func (src *source) log(n int, span uint64) string {
 	src.t.Helper()
-	name := func(i segment.Info) string { return segment.LogName(i.Timeline, i.First, i.Last) }
+	name := func(i segment.Info) string { return segment.LogName(i.Timeline, i.First) }
 	return src.encode(src.header(segment.Log, src.pos.Tx+1), name, func(e *segment.Encoder) {
 		for range n {
 			src.commit(e, span)

@@ -29,7 +29,7 @@ func (e *GapError) Error() string {
 	if e.Next == 0 {
 		return fmt.Sprintf("timeline %d ends at transaction %d, before %d", e.Timeline, e.Missing-1, e.Wanted)
 	}
-	return fmt.Sprintf("timeline %d lacks the transactions %d to %d", e.Timeline, e.Missing, e.Next-1)
+	return fmt.Sprintf("timeline %d lacks the transactions %d to %d: there is no %s", e.Timeline, e.Missing, e.Next-1, segment.LogName(e.Timeline, e.Missing))
 }
 
 // TableAt returns the sums of all pages at a position, rebuilt from the replica:
@@ -159,22 +159,25 @@ func (w *walk) follow(leg Leg) error {
 	panic("replica: the last window is not the widest") // it begins at 1
 }
 
-// followFrom is follow for the segments that begin with transaction begin or later.
-// Segments may overlap, so it applies, of those that begin at or before the next
-// transaction, the one that reaches furthest.
+// followFrom is follow for the segments that begin with transaction begin or later. Of a segment the
+// name tells where it begins, and only its content where it ends: that the next one is missing shows when its
+// neighbour in front has been applied and the one behind still begins too late.
 func (w *walk) followFrom(leg Leg, begin uint64) error {
-	var best store.Object // begins at or before the next transaction
-	var bestName segment.Name
+	if w.at >= leg.Last {
+		return nil
+	}
+	var last store.Object // of those that begin at or before the next transaction the last: it is in there, or nowhere
+	var name segment.Name
 	take := func() error {
-		if best.Name == "" {
+		if last.Name == "" {
 			return nil
 		}
-		err := w.apply(best, bestName, leg.Last)
-		best = store.Object{}
+		err := w.apply(last, name, leg.Last)
+		last = store.Object{}
 		return err
 	}
 	gap := &GapError{Timeline: leg.Timeline, Wanted: leg.Last}
-	for o, err := range w.s.List(w.ctx, segment.LogPrefix(leg.Timeline), logsFrom(leg.Timeline, begin)) {
+	for o, err := range w.s.List(w.ctx, segment.LogPrefix(leg.Timeline), segment.LogName(leg.Timeline, begin-1)) {
 		if err != nil {
 			return fmt.Errorf("list log of timeline %d: %w", leg.Timeline, err)
 		}
@@ -194,9 +197,7 @@ func (w *walk) followFrom(leg Leg, begin uint64) error {
 			gap.Next = n.First
 			break
 		}
-		if n.Last > w.at && (best.Name == "" || n.Last > bestName.Last) {
-			best, bestName = o, n
-		}
+		last, name = o, n
 	}
 	if err := take(); err != nil {
 		return err
@@ -221,31 +222,29 @@ func (w *walk) apply(o store.Object, n segment.Name, last uint64) error {
 	return nil
 }
 
+// decode stops behind transaction last. What the segment has behind it is of no interest, and may be damaged.
 func (w *walk) decode(in io.Reader, n segment.Name, last uint64) error {
 	d, err := segment.NewDecoder(in)
 	if err != nil {
 		return err
 	}
 	h := d.Header()
-	if err := matches(n, h, n.Last); err != nil {
+	if err := matches(n, h); err != nil {
 		return err
 	}
 	if h.First == w.at+1 && h.Before != w.table.Total() {
 		return w.mismatch("before", h.First, h.Before)
 	}
-	for w.at < min(last, n.Last) {
+	for w.at < last {
 		tx, err := d.NextTx()
-		if err == io.EOF {
-			return matches(n, h, w.at)
+		if err == io.EOF { // proves the whole object
+			return nil
 		}
 		if err != nil {
 			return err
 		}
 		if tx.Number <= w.at {
 			continue
-		}
-		if tx.Number > n.Last {
-			return matches(n, h, tx.Number)
 		}
 		if before := tx.Number - tx.Span; before != w.at || tx.Number > last {
 			return fmt.Errorf("the transactions %d to %d were squashed into one: %w", before+1, tx.Number, ErrNoPoint)
@@ -254,17 +253,7 @@ func (w *walk) decode(in io.Reader, n segment.Name, last uint64) error {
 			return err
 		}
 	}
-	if w.at < n.Last {
-		return nil
-	}
-	switch tx, err := d.NextTx(); err {
-	case io.EOF: // proves the whole object
-		return nil
-	case nil:
-		return matches(n, h, tx.Number)
-	default:
-		return err
-	}
+	return nil
 }
 
 // transaction applies the pages of one transaction.

@@ -231,26 +231,58 @@ func TestSquashedTransactionsHaveNoPointBetween(t *testing.T) {
 	}
 }
 
-// A create whose outcome was unknown may land late, beside the segment that a
-// restarted writer made of the same transactions and more.
-func TestOverlappingSegments(t *testing.T) {
+// Names tell only where segments begin. That one is missing shows by where its neighbours end and begin, wherever the
+// walk sets out: at a snapshot, inside a segment, right behind one, or right in front of the gap.
+func TestGapIsFoundFromEverywhere(t *testing.T) {
 	src := newSource(t)
-	src.snapshot(src.pos)
 	src.log(2, 1)
-	at, seed := src.pos, *src.pcg
-	src.log(2, 1) // 3 and 4
-	src.log(1, 1) // 5
-	src.pos, *src.pcg = at, seed
-	src.log(7, 1) // 3 to 9, the same transactions first
-	for tx := uint64(1); tx <= 9; tx++ {
-		got, err := TableAt(context.Background(), src.s, Pos{1, tx}, nil, Pos{})
+	src.snapshot(src.pos)
+	src.log(400, 1) // 3 to 402: longer than the first window
+	gone := src.log(5, 1)
+	src.log(5, 1)
+	src.snapshot(Pos{1, 300})
+	ctx := context.Background()
+	check(t, src.s.Delete(ctx, gone))
+	want := GapError{Timeline: 1, Missing: 403, Wanted: 410, Next: 408}
+	for _, from := range []uint64{0, 2, 3, 200, 401, 402} {
+		var table *pagesum.Table
+		if from > 0 {
+			table = src.tables[Pos{1, from}]
+		}
+		_, err := TableAt(ctx, src.s, Pos{1, 410}, table, Pos{1, from})
+		var gap *GapError
+		if !errors.As(err, &gap) || *gap != want || !strings.Contains(err.Error(), gone) {
+			t.Errorf("from %d: %v", from, err)
+		}
+	}
+	for _, tx := range []uint64{300, 301, 402} {
+		got, err := TableAt(ctx, src.s, Pos{1, tx}, nil, Pos{})
 		if err != nil || !sameTable(got, src.tables[Pos{1, tx}]) {
 			t.Errorf("transaction %d: %v", tx, err)
 		}
 	}
-	n, _, err := Newest(context.Background(), src.s, 1, Pos{})
-	if err != nil || n.Last != 9 {
-		t.Errorf("newest is %v, %v", n, err)
+	// Behind the gap nothing is missing.
+	got, err := TableAt(ctx, src.s, Pos{1, 412}, src.tables[Pos{1, 407}], Pos{1, 407})
+	if err != nil || !sameTable(got, src.tables[Pos{1, 412}]) {
+		t.Error(err)
+	}
+}
+
+// A position at the end of a segment is reached without a look at the next one, and the other way round.
+func TestTableReadsNoSegmentInVain(t *testing.T) {
+	src := newSource(t)
+	src.log(3, 1)
+	src.snapshot(src.pos)
+	src.log(3, 1)
+	src.log(3, 1)
+	src.log(3, 1)
+	var counts store.Counts
+	src.s = store.Count(src.s, &counts)
+	if _, err := TableAt(context.Background(), src.s, Pos{1, 9}, src.tables[Pos{1, 6}], Pos{1, 6}); err != nil {
+		t.Fatal(err)
+	}
+	if u := counts.Usage(); u.List.Requests != 1 || u.Read.Requests != 2 { // timeline.json and one segment
+		t.Errorf("%d lists and %d reads", u.List.Requests, u.Read.Requests)
 	}
 }
 

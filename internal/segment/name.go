@@ -23,7 +23,7 @@ type Name struct {
 	Timeline uint32 // from 1
 	Level    int    // of a Merged segment, 1 to MaxLevel; else 0
 	First    uint64 // first transaction; of a Snapshot the one it is of, as Last
-	Last     uint64 // last transaction
+	Last     uint64 // last transaction; of a Log segment 0, because its name doesn't tell (its footer does)
 }
 
 // TimelineName is the object that says where a timeline comes from.
@@ -40,9 +40,10 @@ func SnapshotPrefix(timeline uint32) string { return timelinePrefix(timeline) + 
 
 func timelinePrefix(timeline uint32) string { return fmt.Sprintf("%08x/", timeline) }
 
-// LogName is "<timeline>/log/<first>-<last>", numbers in hex.
-func LogName(timeline uint32, first, last uint64) string {
-	return Name{Kind: Log, Timeline: timeline, First: first, Last: last}.String()
+// LogName is "<timeline>/log/<first>", numbers in hex. The last transaction is not in it, so that two segments
+// that begin with the same transaction have one name: to create it is to own that transaction.
+func LogName(timeline uint32, first uint64) string {
+	return Name{Kind: Log, Timeline: timeline, First: first}.String()
 }
 
 // MergedName is "<timeline>/merged/<level>/<first>-<last>", numbers in hex.
@@ -60,7 +61,7 @@ func SnapshotName(timeline uint32, tx uint64) string {
 func (n Name) String() string {
 	switch n.Kind {
 	case Log:
-		return fmt.Sprintf("%s%016x-%016x", LogPrefix(n.Timeline), n.First, n.Last)
+		return fmt.Sprintf("%s%016x", LogPrefix(n.Timeline), n.First)
 	case Merged:
 		return fmt.Sprintf("%s%d/%016x-%016x", MergedPrefix(n.Timeline), n.Level, n.First, n.Last)
 	case Snapshot:
@@ -92,6 +93,8 @@ func parseName(name string) (n Name, ok bool) {
 	switch {
 	case len(part) == 3 && part[1] == "log":
 		n.Kind = Log
+		n.First, err = strconv.ParseUint(part[2], 16, 64)
+		return n, err == nil
 	case len(part) == 4 && part[1] == "merged":
 		n.Kind = Merged
 		if n.Level, err = strconv.Atoi(part[2]); err != nil {
@@ -118,7 +121,9 @@ func (n Name) validate() error {
 		return errors.New("timeline 0")
 	case n.Kind == Snapshot && n.First != n.Last:
 		return errors.New("a snapshot is of one transaction")
-	case n.Kind != Snapshot && (n.First == 0 || n.First > n.Last):
+	case n.Kind == Log && n.First == 0:
+		return errors.New("transactions begin with 1")
+	case n.Kind == Merged && (n.First == 0 || n.First > n.Last):
 		return errors.New("transactions out of order")
 	case n.Kind == Merged && (n.Level < 1 || n.Level > MaxLevel):
 		return errors.New("level out of range")
