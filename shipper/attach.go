@@ -28,6 +28,12 @@ func (s *Shipper) attachUntilDone(ctx context.Context) error {
 		}
 		s.dropBatch()
 		s.noteError(err)
+		if errors.Is(err, ErrBehind) {
+			if err := s.waitBehind(ctx, err); err != nil {
+				return err
+			}
+			continue
+		}
 		if errors.Is(err, ErrLocked) {
 			s.letGo() // the other process ships it
 		}
@@ -245,6 +251,8 @@ func (s *Shipper) meet(ctx context.Context, rep replica.Replica, p *pinned) erro
 		s.publish(o.pos, 0)
 		s.closePinned(p) // a source has one pinned state at a time
 		return s.resync(ctx, errors.New("the first snapshot had to be tried again"))
+	case s.lost != nil && p.Ticket() > s.lost.ticket:
+		return s.carryOut(ctx, newest, s.goOnBehind(), p)
 	case p.PageSize() != o.pageSize:
 		return s.meetResized(ctx, newest, o, p)
 	}
@@ -384,7 +392,7 @@ func (s *Shipper) carryOut(ctx context.Context, newest replica.Timeline, plan *p
 	at := plan.at
 	if plan.takeover != "" {
 		t, err := s.openTimeline(ctx, replica.Timeline{
-			Timeline: newest.Timeline + 1, Parent: at.Timeline, ParentTx: at.Tx, PageSize: p.PageSize(), Reason: plan.takeover,
+			Timeline: newest.Timeline + 1, Parent: at.Timeline, ParentTx: at.Tx, PageSize: s.pageSize, Reason: plan.takeover,
 		})
 		if err != nil {
 			return err
@@ -405,6 +413,11 @@ func (s *Shipper) carryOut(ctx context.Context, newest replica.Timeline, plan *p
 	}
 	if plan.takeover != "" {
 		s.noticeTimeline(at.Timeline, plan.at, plan.takeover)
+	}
+	if plan.captured {
+		s.encoded = -plan.offline
+		s.src.Release(s.encoded)
+		return nil
 	}
 	if err := s.catchUp(ctx, plan, p); err != nil {
 		if fatal(err) || ctx.Err() != nil {

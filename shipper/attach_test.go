@@ -146,7 +146,6 @@ func TestAttachRefuses(t *testing.T) {
 			w.m.set(nil)
 		}, ErrOtherDatabase, "run restore"},
 		{"replica of another id", func(w *world) { w.store = shipped(w.t.(*testing.T), true).store }, ErrOtherDatabase, "use another URL"},
-		{"lost its newest transactions", func(w *world) { w.m.set(w.want[replica.Pos{Timeline: 1, Tx: 4}]) }, ErrBehind, "open it again"},
 		{"other page size, and the folder is lost", func(w *world) {
 			w.loseFolder()
 			w.vacuum(1024, 0)

@@ -19,6 +19,7 @@ type plan struct {
 	takeover string         // why a new timeline is opened at this point; empty: it isn't
 	offline  uint64         // transactions behind at that come before the source's first ticket, modulo 2^64
 	log      *logRange      // they, and the source's up to the pinned state; nil: what there is, is shipped as the difference
+	captured bool           // the source has all that follows at, from its ticket -offline on
 	reason   string         // why it is a difference
 }
 
@@ -115,7 +116,7 @@ func (s *Shipper) compareEarlier(ctx context.Context, o origin, local, file *pag
 		}
 		return nil, nil
 	case s.state != nil:
-		return nil, s.behind(at, o.pos)
+		return nil, s.behind(&lostPoint{at: at, end: o.pos, table: local, place: p.place, pageSize: p.PageSize(), ticket: p.Ticket()})
 	}
 	return &plan{at: at, table: local, takeover: fmt.Sprintf("the database was brought back to %v", at)}, nil
 }

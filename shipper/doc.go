@@ -27,8 +27,9 @@
 //	ahead, the log has all          behind            its transactions, one by one
 //	ahead, the log is gone          behind            the difference, as one transaction
 //	at an earlier point             ahead             the machine was started again: [RollForward], before the database
-//	                                                  is opened; else [BehindError], and the next open rolls forward;
-//	                                                  without a state folder: brought back on purpose, a new timeline
+//	                                                  is opened; else [BehindError] until it is written, and a new timeline then;
+//	                                                  the next open rolls forward; without a state folder: brought back on
+//	                                                  purpose, a new timeline
 //	at no point, after a reboot     exists            a new timeline, which begins with the difference
 //	its pages have another size     exists            a new timeline, which begins with a snapshot; without a state folder [ErrOtherDatabase]
 //	another one, or empty           exists            [ErrOtherDatabase]

@@ -15,7 +15,7 @@ var (
 	// ErrOtherDatabase says that the replica holds another database.
 	ErrOtherDatabase = errors.New("seawal: the replica holds another database")
 
-	// ErrBehind says that the database is at an earlier point than its replica.
+	// ErrBehind says that the database is at an earlier point than its replica, and that nothing was written since that was found.
 	ErrBehind = errors.New("seawal: the database is behind its replica")
 
 	// ErrClosed says that the shipper was closed.
@@ -56,18 +56,17 @@ func (e *UnshippedError) Error() string {
 func (e *UnshippedError) Unwrap() error { return e.Err }
 
 // BehindError is the error for a database that lost its newest transactions, as in
-// a loss of power with synchronous=NORMAL. It is ErrBehind.
+// a loss of power with synchronous=NORMAL. It is ErrBehind, and is over when the application writes.
 type BehindError struct {
 	Local   replica.Pos // that the database is at
 	Replica replica.Pos // that the replica is at
 	DBPath  string
-	State   string // folder that says that the database was further once
 }
 
 func (e *BehindError) Error() string {
-	return fmt.Sprintf("%v: %s is at %v, the replica at %v: its newest transactions were lost here; "+
-		"close it and open it again to get them back from the replica, or remove %s before that to go on from %v on a new timeline",
-		ErrBehind, e.DBPath, e.Local, e.Replica, e.State, e.Local)
+	return fmt.Sprintf("%v: %s is at %v, the replica at %v: its newest transactions were lost here, and nothing is shipped for now; "+
+		"close it and open it again to get them back from the replica; or write to it, and it goes on from %v on a new timeline, while they stay readable on timeline %d",
+		ErrBehind, e.DBPath, e.Local, e.Replica, e.Local, e.Replica.Timeline)
 }
 
 // Unwrap returns ErrBehind.
@@ -75,7 +74,7 @@ func (e *BehindError) Unwrap() error { return ErrBehind }
 
 // fatal says that err ends shipping for good: trying again can't help.
 func fatal(err error) bool {
-	for _, e := range []error{ErrFenced, ErrBehind, ErrOtherDatabase} {
+	for _, e := range []error{ErrFenced, ErrOtherDatabase} {
 		if errors.Is(err, e) {
 			return true
 		}

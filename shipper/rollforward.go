@@ -264,12 +264,3 @@ func (cfg RollForwardConfig) prepare(ctx context.Context, o origin, p *pinned) (
 	killpoint.Hit("shipper/rollforward-prepared")
 	return &RolledForward{From: at, To: o.pos}, nil
 }
-
-// behind is the error for a database at an earlier point than its replica. The next open rolls it forward.
-func (s *Shipper) behind(at, end replica.Pos) error {
-	s.state.Behind = true
-	if err := saveState(s.cfg.StateDir, s.state); err != nil {
-		s.log.Warn("saving the state", "err", err)
-	}
-	return &BehindError{Local: at, Replica: end, DBPath: s.cfg.DBPath, State: s.cfg.StateDir}
-}

@@ -105,6 +105,7 @@ type Shipper struct {
 	table    *pagesum.Table   // of the last transaction encoded
 	fresh    replica.Replica  // of a replica that this Shipper makes
 	opening  replica.Timeline // the last one that this Shipper opened, or tried to
+	lost     *lostPoint       // where the database was found behind its replica; nil: it wasn't
 	unbegun  bool             // the timeline was opened for pages of another size, and has no snapshot yet
 	place    wal.Place        // of the last transaction encoded
 	latest   int64            // commit time of the last transaction encoded, unix nanoseconds: the next one has no earlier one
@@ -119,25 +120,27 @@ type Shipper struct {
 	lockPage uint32    // page that is never part of the database
 	spare    spares    // memory of batches; shared with the uploader
 
-	mu       sync.Mutex
-	started  bool           // guarded by mu, like all below
-	closing  bool           // ship what is there, then end
-	ended    bool           // no goroutine works any more
-	mapped   bool           // timeline and base are known, and won't change
-	id       segment.ID     // of the replica
-	writer   segment.ID     // of this state folder
-	pageSize int            // of the timeline, bytes
-	timeline uint32         // it changes only while no segment is under way
-	mappedOn uint32         // the first one: those since then share their numbers
-	base     uint64         // transaction = base + ticket, modulo 2^64
-	durable  uint64         // transaction up to which the replica has everything
-	flying   int            // batches closed and not durable
-	urgent   uint64         // ticket up to which someone wants to see it shipped now
-	closed   uint64         // last ticket in a closed batch
-	failure  error          // first fatal error
-	changed  chan struct{}  // closed and replaced when one of mapped, durable, failure, ended changes
-	stat     statusRecord   // for Status
-	pending  []pendingBatch // open, waiting and in flight, oldest first
+	mu           sync.Mutex
+	started      bool           // guarded by mu, like all below
+	closing      bool           // ship what is there, then end
+	ended        bool           // no goroutine works any more
+	mapped       bool           // timeline and base are known, and won't change
+	id           segment.ID     // of the replica
+	writer       segment.ID     // of this state folder
+	pageSize     int            // of the timeline, bytes
+	timeline     uint32         // it changes only while no segment is under way
+	mappedOn     uint32         // the first one: those since then share their numbers
+	base         uint64         // transaction = base + ticket, modulo 2^64
+	durable      uint64         // transaction up to which the replica has everything
+	flying       int            // batches closed and not durable
+	urgent       uint64         // ticket up to which someone wants to see it shipped now
+	closed       uint64         // last ticket in a closed batch
+	failure      error          // first fatal error
+	behindErr    error          // why nothing is shipped: the database is at an earlier point than the replica;
+	behindTicket uint64         // until something is committed behind this ticket
+	changed      chan struct{}  // closed and replaced when one of mapped, durable, failure, ended changes
+	stat         statusRecord   // for Status
+	pending      []pendingBatch // open, waiting and in flight, oldest first
 }
 
 // New returns a Shipper that does nothing before Start.

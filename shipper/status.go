@@ -22,6 +22,9 @@ const (
 	ModeSnapshot Mode = "snapshot"
 	// ModeShipping: it follows the commits.
 	ModeShipping Mode = "shipping"
+	// ModeBehind: the database lost what its replica has. The next open gets it back; when it is written before
+	// that, it goes on on a timeline of its own.
+	ModeBehind Mode = "behind"
 	// ModeStopped: it ships no more, because of Status.Err.
 	ModeStopped Mode = "stopped"
 )

@@ -10,6 +10,7 @@ import (
 // until waits until cond, which is called under mu, says that it is over.
 func (s *Shipper) until(ctx context.Context, cond func() (done bool, err error)) error {
 	for {
+		ticket, _ := s.src.Last()
 		s.mu.Lock()
 		done, err := cond()
 		changed := s.changed
@@ -17,6 +18,8 @@ func (s *Shipper) until(ctx context.Context, cond func() (done bool, err error))
 			switch {
 			case s.failure != nil:
 				err = s.failure
+			case s.behindErr != nil && !s.mapped && ticket <= s.behindTicket:
+				err = s.behindErr // for as long as nobody writes
 			case s.ended:
 				err = ErrClosed
 			}

@@ -211,7 +211,18 @@ func (w *world) replay() ([]segment.Tx, error) {
 	if err != nil || len(all) == 0 {
 		return nil, fmt.Errorf("timelines: %d, %v", len(all), err)
 	}
-	end := replica.Pos{Timeline: all[len(all)-1].Timeline, Tx: 1<<63 - 1}
+	r, err := w.replayTo(ctx, replica.Pos{Timeline: all[len(all)-1].Timeline, Tx: 1<<63 - 1})
+	if err != nil {
+		return nil, err
+	}
+	if now := w.m.state(); !r.pages.equal(now) {
+		return nil, fmt.Errorf("the replica ends with a database of %d pages that differs from the source's %d", len(r.pages), len(now))
+	}
+	return r.txs, nil
+}
+
+// replayTo replays the history of a position.
+func (w *world) replayTo(ctx context.Context, end replica.Pos) (*replayer, error) {
 	legs, err := replica.Lineage(ctx, w.store, end)
 	if err != nil {
 		return nil, err
@@ -233,10 +244,7 @@ func (w *world) replay() ([]segment.Tx, error) {
 			}
 		}
 	}
-	if now := w.m.state(); !r.pages.equal(now) {
-		return nil, fmt.Errorf("the replica ends with a database of %d pages that differs from the source's %d", len(r.pages), len(now))
-	}
-	return r.txs, nil
+	return r, nil
 }
 
 // replayer is the oracle's restore: slow and simple.

@@ -116,7 +116,7 @@ func (s *session) end() {
 	}
 	s.same(s.path, s.restore(restore.Newest()))
 	for _, pt := range s.points {
-		if got := fingerprintFile(s.t, s.restore(restore.AtTx(pt.pos.Tx))); got != pt.rows {
+		if got := fingerprintFile(s.t, s.restoreOn(pt.pos.Timeline, restore.AtTx(pt.pos.Tx))); got != pt.rows {
 			s.t.Errorf("restored transaction %v has other rows than the source had", pt.pos)
 		}
 	}

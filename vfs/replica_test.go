@@ -47,7 +47,10 @@ func (p place) open(params string) *sql.DB {
 }
 
 // restore rebuilds the database at a target and returns its path.
-func (p place) restore(target restore.Target) string {
+func (p place) restore(target restore.Target) string { return p.restoreOn(0, target) }
+
+// restoreOn is restore with the history of a timeline; 0: the newest.
+func (p place) restoreOn(timeline uint32, target restore.Target) string {
 	p.t.Helper()
 	s, err := store.Open(p.t.Context(), p.replica)
 	if err != nil {
@@ -55,7 +58,7 @@ func (p place) restore(target restore.Target) string {
 	}
 	defer s.Close()
 	out := filepath.Join(p.t.TempDir(), "restored.db")
-	if _, err := restore.Run(p.t.Context(), s, restore.Options{Output: out, Target: target, Check: restore.CheckFull}); err != nil {
+	if _, err := restore.Run(p.t.Context(), s, restore.Options{Output: out, Timeline: timeline, Target: target, Check: restore.CheckFull}); err != nil {
 		p.t.Fatal(err)
 	}
 	return out

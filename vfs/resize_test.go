@@ -2,7 +2,6 @@ package vfs_test
 
 import (
 	"fmt"
-	"os"
 
 	"strings"
 	"testing"
@@ -113,8 +112,9 @@ func TestPageSizeChangedByAStranger(t *testing.T) {
 	s.steps(life...)
 	s.flush()
 	plain(t, p.path, "PRAGMA page_size=2048", "VACUUM")
-	s.steps("INSERT INTO t(b) VALUES('after it')")
+	s.exec("INSERT INTO t(b) VALUES('after it')")
 	s.flush()
+	s.note()
 	s.resized(2, 2048)
 	s.end()
 }
@@ -152,23 +152,13 @@ func TestPageSizeChangesWhileTheStoreIsAway(t *testing.T) {
 	p := newPlace(t)
 	create(t, p.path, 1024)
 	plain(t, p.path, "PRAGMA journal_mode=DELETE")
+	p.away()()
 	s := p.begin("_journal_mode=DELETE")
 	s.flush()
-	dir := strings.TrimPrefix(p.replica, "file://")
-	if err := os.Rename(dir, dir+".away"); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(dir, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	back := p.away()
 	s.exec("INSERT INTO t(b) VALUES('before')", "PRAGMA page_size=4096", "VACUUM", "INSERT INTO t(b) VALUES('after')")
 	waitStatus(t, s.db, func(st vfs.Stat) bool { return st.LastError != "" })
-	if err := os.Remove(dir); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(dir+".away", dir); err != nil {
-		t.Fatal(err)
-	}
+	back()
 	s.flush()
 	s.note()
 	s.resized(2, 4096)

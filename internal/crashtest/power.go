@@ -112,10 +112,10 @@ func (h *history) afterPowerLoss(ctx context.Context, events []event) error {
 	return nil // killed before it came to that
 }
 
-// mend follows one of the two ways out that ErrBehind names.
+// mend restores a database that is behind its replica, or goes on without what it lost.
 func (h *history) mend(ctx context.Context, e event) error {
 	h.stats.Behind++
-	if e.Stat.Mode != "stopped" || e.Stat.LastError == "" {
+	if e.Stat.Mode != "behind" || e.Stat.LastError == "" {
 		return fmt.Errorf("refused with %q, and the status is %+v", e.Text, e.Stat)
 	}
 	h.isCut = false
