@@ -409,7 +409,7 @@ func (s *Shipper) carryOut(ctx context.Context, newest replica.Timeline, plan *p
 	killpoint.Hit("shipper/attach-state-saved")
 	s.publish(at, at.Tx+plan.offline)
 	if plan.reason != "" {
-		s.noteResync(plan.reason)
+		s.noteResync(plan.reason, s.base+p.Ticket(), plan.offline+p.Ticket())
 	}
 	if plan.takeover != "" {
 		s.noticeTimeline(at.Timeline, plan.at, plan.takeover)

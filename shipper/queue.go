@@ -232,8 +232,8 @@ func (s *Shipper) gap(ctx context.Context, reason string) error {
 	if p.Ticket() <= s.encoded {
 		return fmt.Errorf("difference: the database is at commit %d, commit %d is encoded", p.Ticket(), s.encoded)
 	}
-	s.noteResync(reason)
 	t := transaction{number: s.base + p.Ticket(), span: p.Ticket() - s.encoded, time: s.timeOf(p)}
+	s.noteResync(reason, t.number, t.span)
 	if err := s.shipDiff(ctx, p, t); err != nil {
 		return err
 	}
@@ -305,8 +305,8 @@ func (s *Shipper) resyncOnce(ctx context.Context, cause error) error {
 	if s.unbegun || p.PageSize() != s.pageSize {
 		return s.beginResized(ctx, p)
 	}
-	s.noteResync(cause.Error())
 	number := s.base + p.Ticket()
+	s.noteResync(cause.Error(), number, number-durable.Tx)
 	if number == durable.Tx {
 		return nil
 	}

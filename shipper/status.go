@@ -162,12 +162,16 @@ func (s *Shipper) setMode(m Mode) {
 	s.mu.Unlock()
 }
 
-// noteResync counts a difference that is shipped in place of single transactions.
-func (s *Shipper) noteResync(reason string) {
+// noteResync counts a difference that is shipped as transaction number, in place of span single ones.
+func (s *Shipper) noteResync(reason string, number, span uint64) {
+	text := fmt.Sprintf("shipped the difference to the replica as one transaction, %d: %s", number, reason)
+	if span > 1 {
+		text += fmt.Sprintf("; transactions %d to %d have no points of their own", number-span+1, number-1)
+	}
 	s.mu.Lock()
 	s.stat.resyncs++
 	s.stat.reason = reason
-	s.noticeLocked("shipped the difference to the replica as one transaction: " + reason)
+	s.noticeLocked(text)
 	s.mu.Unlock()
 	s.log.Warn("shipping the difference to the replica as one transaction", "reason", reason)
 }

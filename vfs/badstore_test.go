@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,7 +45,16 @@ var badStores sync.Map
 // Drivers that try again soon what has failed.
 const (
 	impatient = "seawal-impatient"
-	hasty     = "seawal-hasty" // and that give up soon when they close
+	hasty     = "seawal-hasty"      // and that give up soon when they close
+	smallRing = "seawal-small-ring" // and whose ring is small
+	squashing = "seawal-squashing"  // and that let go of a log that grows past 2 MiB
+	blocking  = "seawal-blocking"   // or have writers wait then
+)
+
+// Of the last two: MaxWAL, and the size of a segment.
+const (
+	smallMaxWAL  = 2 << 20
+	smallSegment = 64 << 10
 )
 
 func init() {
@@ -65,6 +75,14 @@ func init() {
 	registerImpatient(impatient, base)
 	base.CloseTimeout = 200 * time.Millisecond
 	registerImpatient(hasty, base)
+	base.RingBytes = 1 << 20
+	base.CloseTimeout = 0
+	registerImpatient(smallRing, base)
+	base = vfs.SmallSegments(base, smallSegment)
+	base.MaxWAL, base.CheckpointBytes = smallMaxWAL, 1<<20
+	registerImpatient(squashing, base)
+	base.OnFull = vfs.Block
+	registerImpatient(blocking, base)
 }
 
 // registerImpatient makes a driver that tries again soon what has failed, and is quiet about it: that is what the tests are about.
@@ -145,7 +163,7 @@ func writeOnce(db *sql.DB, r *rand.Rand) error {
 	case 0:
 		_, err = db.Exec("INSERT INTO t(b) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<40) SELECT randomblob(700) FROM n")
 	case 1:
-		_, err = db.Exec("UPDATE t SET b=randomblob(300) WHERE a%17=?", r.IntN(17))
+		_, err = db.Exec("UPDATE t SET b=randomblob(300) WHERE a BETWEEN ?1 AND ?1+9", r.IntN(100))
 	default:
 		_, err = db.Exec("INSERT INTO t(b) VALUES(randomblob(?))", 10+r.IntN(500))
 	}
@@ -200,9 +218,9 @@ func (b *badPlace) arrived() *restore.Listing {
 // gives up on that after a while, and this one after its patience, or once it is released.
 type stuck struct {
 	patience time.Duration // 0: for ever
+	hung     atomic.Int64  // calls that have hung
 
-	mu   sync.Mutex
-	gone chan struct{} // closed when nothing hangs any more; under mu
+	gone chan struct{} // closed when nothing hangs any more
 }
 
 // hangs is the wait that stands for a call without an answer.
@@ -216,15 +234,13 @@ func (s *stuck) Sleep(ctx context.Context, d time.Duration) error {
 	if d < hangs {
 		return store.SystemClock{}.Sleep(ctx, d)
 	}
-	s.mu.Lock()
-	gone := s.gone
-	s.mu.Unlock()
+	s.hung.Add(1)
 	var up <-chan time.Time
 	if s.patience > 0 {
 		up = time.After(s.patience)
 	}
 	select {
-	case <-gone:
+	case <-s.gone:
 		return errSilent
 	case <-up:
 		return errSilent
@@ -233,10 +249,5 @@ func (s *stuck) Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// release gives up on every call that hangs. Later ones hang again.
-func (s *stuck) release() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	close(s.gone)
-	s.gone = make(chan struct{})
-}
+// release gives up on every call that hangs.
+func (s *stuck) release() { close(s.gone) }

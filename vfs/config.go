@@ -103,9 +103,11 @@ type Config struct {
 	Extensions  []string
 	ConnectHook func(*sqlite3.SQLiteConn) error
 
-	// How soon what failed is tried again; zeros: as long as store.Retry and the shipper think right. For tests.
-	retry     store.RetryPolicy
-	retryWait time.Duration
+	// How soon what failed is tried again, and how large a segment may be; zeros: what store.Retry and the shipper think
+	// right. For tests.
+	retry      store.RetryPolicy
+	retryWait  time.Duration
+	batchBytes int64
 }
 
 // MaxReplicas is how many replicas a database can have: each has a connection of its own that reads.

@@ -135,6 +135,7 @@ void seawal_tap_stats(SeawalTap *pTap, SeawalStats *pStats){
   pStats->iTicket = pTap->iTicket;
   pStats->iTime = pTap->iTime;
   pStats->nOpen = pTap->nOpen;
+  pStats->isLogFull = isLogFullLocked(pTap);
   pthread_mutex_unlock(&pTap->mutex);
 }
 

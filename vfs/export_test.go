@@ -9,6 +9,12 @@ import (
 // RandomStatement is one step of a random workload, for the tests from outside.
 var RandomStatement = randomStatement
 
+// SmallSegments is c with segments of so many bytes: little is encoded ahead of the store then.
+func SmallSegments(c Config, bytes int64) Config {
+	c.batchBytes = bytes
+	return c
+}
+
 // Impatient is c with short waits after failures: a test that makes hundreds of them has not the time to
 // wait seconds for each.
 func Impatient(c Config) Config {

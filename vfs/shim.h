@@ -60,6 +60,7 @@ struct SeawalStats {
   uint64_t iTicket;          /* last published commit */
   int64_t iTime;             /* of that commit */
   int nOpen;                 /* database connections open, ours included */
+  int isLogFull;             /* writers wait for room in the log */
 };
 
 /* The bytes that fdWake gets. */

@@ -52,6 +52,7 @@ type Stat struct {
 	RingSize     int64  `json:"ring_size"`     // the most there can be
 	WALFrames    uint32 `json:"wal_frames"`    // frames in the log now
 	PageSize     int    `json:"page_size"`     // bytes
+	LogFull      bool   `json:"log_full"`      // OnFull block: the log has grown past MaxWAL, and writers wait until it has been read
 	LeftInWAL    uint64 `json:"left_in_wal"`   // commits that were read back from the log: ring full, or transaction too large
 	HeldBack     uint64 `json:"held_back"`     // restarts of the log that had to wait for that
 	ForeignWrite uint64 `json:"foreign_write"` // times that commits of another process were found
@@ -72,7 +73,7 @@ func (d *database) statusOf(r *run) Stat {
 	st := Stat{
 		Database: d.path, Transactions: t.commits,
 		RingBytes: t.ringBytes, RingSize: d.cfg.RingBytes, WALFrames: t.walFrames, PageSize: t.pageSize,
-		LeftInWAL: t.ranges, HeldBack: t.heldBack, ForeignWrite: t.foreign, Connections: t.connections,
+		LogFull: t.logFull, LeftInWAL: t.ranges, HeldBack: t.heldBack, ForeignWrite: t.foreign, Connections: t.connections,
 	}
 	all := make([]ReplicaStat, len(r.replicas))
 	for i, l := range r.replicas {

@@ -91,12 +91,14 @@ func (b *badPlace) life(seed uint64) {
 	b.write(db, seed+2, 3, 8)
 	b.closeBadly(db)
 	for i := range uint64(2) {
+		b.faults.Deliver(b.t.Context())
 		db = b.open("")
 		b.write(db, seed+3+i, 3, 8)
 		b.faults.Deliver(b.t.Context())
 		b.write(db, seed+5+i, 2, 5)
 		b.closeBadly(db)
 	}
+	b.faults.Deliver(b.t.Context())
 	b.driver = impatient
 	db = b.open("")
 	b.write(db, seed+7, 3, 10)

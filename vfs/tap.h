@@ -230,7 +230,7 @@ static inline int isHeldBackLocked(const SeawalTap *pTap){
 
 /* Says whether the log has something that nobody has read, so that it must not go with the application's last connection. */
 static inline int isNeededLocked(const SeawalTap *pTap){
-  return (pTap->isAttaching || pTap->iQHead>pTap->iQTail) && !pTap->isAlone
+  return (pTap->isAttaching || pTap->nHold>0 || pTap->iQHead>pTap->iQTail) && !pTap->isAlone
       && (pTap->isBlock || (u64)pTap->mxFrame*slotSize(pTap) < pTap->mxWal);
 }
 
