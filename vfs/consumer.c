@@ -136,6 +136,7 @@ void seawal_tap_stats(SeawalTap *pTap, SeawalStats *pStats){
   pStats->iTime = pTap->iTime;
   pStats->nOpen = pTap->nOpen;
   pStats->isLogFull = isLogFullLocked(pTap);
+  pStats->isUnproven = pTap->isAttaching && isHeldBackLocked(pTap);
   pthread_mutex_unlock(&pTap->mutex);
 }
 

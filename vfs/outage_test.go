@@ -248,6 +248,9 @@ func TestOutageOverARestart(t *testing.T) {
 				db = b.open("")
 				db.SetMaxIdleConns(c.idle)
 				b.write(db, 2+seed, 2, 10)
+				if seed == 1 {
+					b.fill(db, "log that is worth a checkpoint", func(st vfs.Stat) bool { return st.WALFrames > 2500 })
+				}
 				b.until(db, "error", hasFailed)
 				if st := b.status(db); st.LagTransactions == 0 {
 					t.Errorf("in an outage: %+v", st)

@@ -271,6 +271,12 @@ static int lockWithoutUs(sqlite3_file *pFile, int eLock){
   return rc;
 }
 
+/* Says whether a connection asks for the EXCLUSIVE lock because it is being closed, to see whether it is the last one: it
+** has no statement left then. */
+static int isClosing(const SeawalTail *p, int eLock){
+  return eLock==SQLITE_LOCK_EXCLUSIVE && p->db && sqlite3_next_stmt(p->db, 0)==0;
+}
+
 /* xLock of our own connections: they wait for nobody. */
 static int lockOurs(sqlite3_file *pFile, int eLock){
   SeawalTail *p = TAIL(pFile);
@@ -278,6 +284,8 @@ static int lockOurs(sqlite3_file *pFile, int eLock){
   int rc;
   pthread_mutex_lock(&p->pTap->mutex);
   isWanted = p->pTap->nGiveWay>0;
+  /* The last of our connections leaves the log, and the file that it follows on, to the next open. */
+  if( p->pWal && p->pTap->isPersist && isClosing(p, eLock) ) isWanted = 1;
   pthread_mutex_unlock(&p->pTap->mutex);
   if( isWanted ) return SQLITE_BUSY;
   /* Noted before: what another connection meets must be known. A lock beyond SHARED that is refused may leave
@@ -286,12 +294,6 @@ static int lockOurs(sqlite3_file *pFile, int eLock){
   rc = ORIGFILE(pFile)->xLock(pFile, eLock);
   if( rc!=SQLITE_OK && eLock==SQLITE_LOCK_SHARED ) noteLocked(p, SQLITE_LOCK_NONE);
   return rc;
-}
-
-/* Says whether a connection asks for the EXCLUSIVE lock because it is being closed, to see whether it is the last one: it
-** has no statement left then. */
-static int isClosing(const SeawalTail *p, int eLock){
-  return eLock==SQLITE_LOCK_EXCLUSIVE && p->db && sqlite3_next_stmt(p->db, 0)==0;
 }
 
 static int mainLock(sqlite3_file *pFile, int eLock){

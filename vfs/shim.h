@@ -61,6 +61,7 @@ struct SeawalStats {
   int64_t iTime;             /* of that commit */
   int nOpen;                 /* database connections open, ours included */
   int isLogFull;             /* writers wait for room in the log */
+  int isUnproven;            /* the consumer has yet to see that file and log follow on what it knows */
 };
 
 /* The bytes that fdWake gets. */
@@ -102,7 +103,7 @@ int seawal_tap_idle(SeawalTap*);
 /* Any thread. */
 void seawal_tap_stats(SeawalTap*, SeawalStats*);
 void seawal_tap_last(SeawalTap*, uint64_t *piTicket, int64_t *piTime);
-void seawal_tap_persist(SeawalTap*, int isPersist);  /* keep the WAL file at the last close */
+void seawal_tap_persist(SeawalTap*, int isPersist);  /* at the last close leave the WAL file as it is */
 void seawal_tap_ask(SeawalTap*, uint32_t nFrame);    /* ask once for a checkpoint when nFrame more are in the log; 0: never */
 
 /* Looks whether another process has committed, and publishes what it did, as far as the mapped wal-index of one of

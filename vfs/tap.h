@@ -122,7 +122,7 @@ struct SeawalTap {
   pthread_mutex_t mutex;     /* for all that follows */
   pthread_cond_t cond;       /* isOurs, nWant, or the room in the log changed */
   int nOpen;                 /* main files open */
-  int isPersist;             /* keep the WAL at the last close */
+  int isPersist;             /* leave the WAL as it is at the last close */
   int isOurs;                /* our checkpointer holds WAL_WRITE_LOCK */
   int nWant;                 /* our checkpointer waits for WAL_WRITE_LOCK: others let it pass */
   int nLocked;               /* our own connections that have a lock on the file */
