@@ -256,6 +256,9 @@ func (s *Shipper) meet(ctx context.Context, rep replica.Replica, p *pinned) erro
 	case p.PageSize() != o.pageSize:
 		return s.meetResized(ctx, newest, o, p)
 	}
+	if newest.PageSize != o.pageSize {
+		o.takeover = fmt.Sprintf("timeline %d was opened for pages of %d bytes, and the database has pages of %d", newest.Timeline, newest.PageSize, o.pageSize)
+	}
 	s.setPageSize(o.pageSize)
 	table, err := s.tableAt(ctx, o.pos)
 	if err != nil {
@@ -277,9 +280,6 @@ func (s *Shipper) meet(ctx context.Context, rep replica.Replica, p *pinned) erro
 	if plan.at == o.pos {
 		s.latest = max(s.latest, o.time)
 	}
-	if newest.PageSize != o.pageSize && plan.takeover == "" {
-		plan.takeover = fmt.Sprintf("timeline %d was opened for pages of %d bytes, and the database has pages of %d", newest.Timeline, newest.PageSize, o.pageSize)
-	}
 	return s.carryOut(ctx, newest, plan, p)
 }
 
@@ -290,7 +290,16 @@ type origin struct {
 	after    pagesum.Sum
 	place    wal.Place
 	writer   segment.ID
-	pageSize int // bytes
+	pageSize int    // bytes
+	takeover string // why another timeline has to go on from there; "": for no reason yet
+}
+
+// because joins the reason that a new timeline has already with another one.
+func (o *origin) because(reason string) string {
+	if o.takeover == "" {
+		return reason
+	}
+	return o.takeover + "; " + reason
 }
 
 // findOrigin finds the end of the newest timeline.

@@ -100,6 +100,15 @@ func TestAttach(t *testing.T) {
 			w.m.set(w.want[replica.Pos{Timeline: 1, Tx: 3}])
 			w.offline(w.tx(2), w.tx(3))
 		}, 2, 6, []uint64{1, 1, 1}},
+		{"lost its newest transactions and went on in the same log", true, func(w *world) {
+			w.losePower(4)
+			w.offline(w.tx(2), w.tx(1))
+		}, 2, 7, []uint64{1, 1, 1}},
+		{"likewise, and a checkpoint brought it into the file", true, func(w *world) {
+			w.losePower(4)
+			w.offline(w.tx(2), w.tx(1))
+			w.m.backfill()
+		}, 2, 7, []uint64{1, 1, 1}},
 		{"lost its newest transactions and went on", true, func(w *world) {
 			w.m.set(w.want[replica.Pos{Timeline: 1, Tx: 4}])
 			w.offline(w.tx(2))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"seawal/internal/pagesum"
 	"seawal/internal/replica"
@@ -30,8 +31,8 @@ const searchBytes = 256 << 20
 
 // compare finds out how the pinned state and the end of the replica are related.
 func (s *Shipper) compare(ctx context.Context, o origin, table *pagesum.Table, p *pinned) (*plan, error) {
-	pl := &plan{at: o.pos, table: table, place: o.place}
-	if o.writer != s.writer {
+	pl := &plan{at: o.pos, table: table, place: o.place, takeover: o.takeover}
+	if pl.takeover == "" && o.writer != s.writer {
 		pl.takeover = "taken over from another writer, or the state folder was lost"
 	}
 	if ok, err := s.proveByLog(o.place, p, pl); ok || err != nil {
@@ -60,12 +61,16 @@ func (s *Shipper) compare(ctx context.Context, o origin, table *pagesum.Table, p
 	if err != nil {
 		return nil, err
 	}
-	if file != nil && file.Total() == o.after {
-		if ok, err := s.planWholeLog(p, pl); ok || err != nil {
+	h := &logHistory{p: p, file: file}
+	if err := h.read(ctx); err != nil {
+		return nil, err
+	}
+	if i := slices.Index(h.states, o.after); i >= 0 {
+		if ok, err := s.planLogFrom(p, pl, len(h.states)-1, h.places[i]); ok || err != nil {
 			return pl, err
 		}
 	}
-	found, err := s.compareEarlier(ctx, o, local, file, p)
+	found, err := s.compareEarlier(ctx, o, local, h, p)
 	if found != nil || err != nil {
 		return found, err
 	}
@@ -93,32 +98,44 @@ func (s *Shipper) mayHaveLost(end replica.Pos) bool {
 	return st != nil && st.mayBeBehind() && (st.Behind || st.Clean == nil || st.Position != end)
 }
 
-// compareEarlier looks for a point before the end of the replica that the database
-// is at, or that the file was at before what is in the log. The plan is nil when
-// there is none.
-func (s *Shipper) compareEarlier(ctx context.Context, o origin, local, file *pagesum.Table, p *pinned) (*plan, error) {
-	totals := []pagesum.Sum{local.Total()}
-	if file != nil {
-		totals = append(totals, file.Total())
-	}
-	left := int64(math.MaxInt64)
+// compareEarlier looks for a point before the end of the replica that the database is at, or that it was at before what its log
+// has last. h may be nil. The plan is nil when there is none.
+func (s *Shipper) compareEarlier(ctx context.Context, o origin, local *pagesum.Table, h *logHistory, p *pinned) (*plan, error) {
+	f := &search{states: map[pagesum.Sum]int{}, left: math.MaxInt64}
 	if s.state != nil {
-		left = searchBytes
+		f.left = searchBytes
 	}
-	at, i, err := findPoint(ctx, s.store, o.pos, totals, left)
-	switch {
-	case err != nil || at.IsZero():
-		return nil, err
-	case i == 1:
-		pl := &plan{at: at, table: file, takeover: fmt.Sprintf("the database diverged after %v", at)}
-		if ok, err := s.planWholeLog(p, pl); ok || err != nil {
-			return pl, err
+	if h != nil && p.log != nil {
+		f.inLog = h.hasPlace
+		for i, sum := range h.states {
+			f.states[sum] = i
 		}
-		return nil, nil
-	case s.state != nil:
-		return nil, s.behind(&lostPoint{at: at, end: o.pos, table: local, place: p.place, pageSize: p.PageSize(), ticket: p.Ticket()})
 	}
-	return &plan{at: at, table: local, takeover: fmt.Sprintf("the database was brought back to %v", at)}, nil
+	now := len(f.states) + 1
+	f.states[local.Total()] = now
+	m, err := f.find(ctx, s.store, o.pos)
+	switch {
+	case err != nil || m.at.IsZero():
+		return nil, err
+	case m.state == now && s.state != nil:
+		return nil, s.behind(&lostPoint{at: m.at, end: o.pos, table: local, place: p.place, pageSize: p.PageSize(), ticket: p.Ticket()})
+	case m.state == now:
+		return &plan{at: m.at, table: local, takeover: o.because(fmt.Sprintf("the database was brought back to %v", m.at))}, nil
+	}
+	pl := &plan{at: m.at, place: m.place, takeover: o.because(fmt.Sprintf("the database diverged after %v", m.at))}
+	if m.state < 0 {
+		pl.table, err = replica.TableAt(ctx, s.store, m.at, nil, replica.Pos{})
+	} else {
+		pl.place = h.places[m.state]
+		pl.table, err = h.tableAt(ctx, m.state)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if ok, err := s.planLogFrom(p, pl, len(h.states)-1, pl.place); !ok || err != nil || pl.log == nil {
+		return nil, err
+	}
+	return pl, nil
 }
 
 // planWholeLog plans to ship all that the log has on top of what the file had. It says whether that can be done; an error
@@ -135,6 +152,31 @@ func (s *Shipper) planWholeLog(p *pinned, pl *plan) (bool, error) {
 	}
 	pl.log, pl.offline = r, n-p.Ticket()
 	return true, nil
+}
+
+// planLogFrom plans to ship what the log has behind a place. The log has commits in all.
+func (s *Shipper) planLogFrom(p *pinned, pl *plan, commits int, place wal.Place) (bool, error) {
+	if uint64(commits) < p.Ticket() {
+		return false, nil // it was started again since the source began
+	}
+	r, err := openRange(s.src, place, p.Place().Frame)
+	if err != nil {
+		return false, unlessMoved(err)
+	}
+	s.planRange(p, pl, r)
+	return true, nil
+}
+
+// planRange plans to ship a range that ends where p does. The last of the source's commits are the last ones in the log. Those that
+// are not behind its start are in the replica: offline is negative then.
+func (s *Shipper) planRange(p *pinned, pl *plan, r *logRange) {
+	n := uint64(len(r.commits))
+	pl.offline = n - p.Ticket()
+	if n > 0 {
+		pl.log = r
+	} else if err := r.close(); err != nil {
+		s.log.Warn("closing the log", "err", err)
+	}
 }
 
 // unlessMoved is err, or nil when that says no more than that the log isn't the one that was looked for.
@@ -160,15 +202,7 @@ func (s *Shipper) proveByLog(place wal.Place, p *pinned, pl *plan) (bool, error)
 	if err != nil {
 		return false, unlessMoved(err)
 	}
-	// The last of the source's commits are the last ones in the log. Those that are
-	// not behind the place are in the replica: offline is negative then.
-	n := uint64(len(r.commits))
-	pl.offline = n - p.Ticket()
-	if n > 0 {
-		pl.log = r
-	} else if err := r.close(); err != nil {
-		s.log.Warn("closing the log", "err", err)
-	}
+	s.planRange(p, pl, r)
 	return true, nil
 }
 

@@ -179,6 +179,23 @@ func (m *model) resizeLocked(pageSize int, commit func()) {
 	m.rollback = was
 }
 
+// cutLog cuts the log behind a place, as a loss of power does. The file has nothing of it.
+func (m *model) cutLog(place wal.Place, pages image) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	size := wal.FrameHeaderSize + m.pageSize
+	m.log = bytes.Clone(m.log[:wal.HeaderSize+int(place.Frame)*size])
+	m.frames, m.sum, m.pages = place.Frame, place.Cksum, pages
+}
+
+// backfill is a checkpoint that leaves the log as it is.
+func (m *model) backfill() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.file = m.pages.clone()
+	m.touchLocked()
+}
+
 // set replaces the state as if nobody had looked: no log is left.
 func (m *model) set(pages image) {
 	m.mu.Lock()

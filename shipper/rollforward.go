@@ -187,8 +187,9 @@ func lookForLoss(ctx context.Context, s store.Store, o origin, p *pinned) (at re
 	if table, err = p.sums(ctx); err != nil || table.Total() == o.after {
 		return at, nil, err
 	}
-	at, _, err = findPoint(ctx, s, o.pos, []pagesum.Sum{table.Total()}, math.MaxInt64)
-	return at, table, err
+	f := &search{states: map[pagesum.Sum]int{table.Total(): 0}, left: math.MaxInt64}
+	m, err := f.find(ctx, s, o.pos)
+	return m.at, table, err
 }
 
 // prepareLocked is prepare under the lock. The file that it reads is closed last: closing any descriptor of a file drops

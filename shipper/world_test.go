@@ -186,6 +186,21 @@ func (w *world) vacuum(size int, kind CommitKind) {
 	w.note()
 }
 
+// losePower cuts the log behind a transaction that a segment ends with.
+func (w *world) losePower(tx uint64) {
+	w.t.Helper()
+	for o, err := range w.store.List(context.Background(), segment.LogPrefix(1), "") {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if _, info, err := replica.Inspect(context.Background(), w.store, o); err == nil && info.Last == tx {
+			w.m.cutLog(info.Place, w.want[replica.Pos{Timeline: 1, Tx: tx}])
+			return
+		}
+	}
+	w.t.Fatalf("no segment ends with transaction %d", tx)
+}
+
 // loseFolder removes the state folder.
 func (w *world) loseFolder() {
 	w.t.Helper()

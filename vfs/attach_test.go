@@ -253,17 +253,27 @@ func TestAttach(t *testing.T) {
 			back()
 			s.flush()
 			s.note()
-			s.finish(2, "opened timeline 2 at 1/")
+			s.finish(2, fmt.Sprintf("opened timeline 2 at %v", l.points[2].pos))
 		}},
 		{"diverged", func(t *testing.T) {
 			l := live(t)
 			l.back(3)
-			plain(t, l.path, "INSERT INTO t(b) VALUES('on another line')")
+			l.put(plainLog(t, l.path, "INSERT INTO t(b) VALUES('on another line')"))
 			l.reboot()
 			s := l.goOn("")
 			s.flush()
 			s.note()
-			s.finish(2, "opened timeline 2 at 1/")
+			s.finish(2, fmt.Sprintf("opened timeline 2 at %v", l.points[3].pos))
+		}},
+		{"diverged, and what it has in common is gone from the file", func(t *testing.T) {
+			l := live(t)
+			l.back(3)
+			plain(t, l.path, "INSERT INTO t(b) VALUES('on another line')") // its last connection empties the log
+			l.reboot()
+			s := l.goOn("")
+			s.flush()
+			s.note()
+			s.finish(2, fmt.Sprintf("opened timeline 2 at %v", l.points[5].pos))
 		}},
 		{"another database", func(t *testing.T) {
 			l := live(t)

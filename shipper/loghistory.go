@@ -1,0 +1,80 @@
+package shipper
+
+import (
+	"context"
+	"io"
+
+	"seawal/internal/pagesum"
+	"seawal/internal/wal"
+)
+
+// logHistory is what a database with a log was before: state 0 is the file alone, state i the file with the first i
+// commits of the log. States that a checkpoint has brought more than that into the file are not what they were, and equal nothing.
+type logHistory struct {
+	p      *pinned
+	file   *pagesum.Table // sums of the file; nil when the log is empty
+	states []pagesum.Sum  // their checksums
+	places []wal.Place    // where each ends
+}
+
+// read finds the states.
+func (h *logHistory) read(ctx context.Context) error {
+	if h.file == nil {
+		return nil
+	}
+	return h.walk(ctx, func(t *pagesum.Table, place wal.Place) bool {
+		h.states, h.places = append(h.states, t.Total()), append(h.places, place)
+		return true
+	})
+}
+
+// tableAt returns the page checksums of a state.
+func (h *logHistory) tableAt(ctx context.Context, state int) (table *pagesum.Table, err error) {
+	i := 0
+	err = h.walk(ctx, func(t *pagesum.Table, _ wal.Place) bool {
+		table = t
+		i++
+		return i <= state
+	})
+	return table, err
+}
+
+// walk calls visit for each state, in order, as long as it returns true. The table changes from call to call.
+func (h *logHistory) walk(ctx context.Context, visit func(t *pagesum.Table, place wal.Place) bool) error {
+	t := h.file.Clone()
+	rd := wal.NewReader(h.p.log, h.p.header, h.p.header.Start())
+	if !visit(t, rd.Place()) {
+		return nil
+	}
+	var frame wal.Frame
+	for rd.Place().Frame < h.p.Place().Frame {
+		err := rd.Next(&frame)
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF // the index of p has read it
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		t.Set(frame.Page, pagesum.Of(frame.Page, frame.Data))
+		if frame.Commit == 0 {
+			continue
+		}
+		t.Truncate(frame.Commit)
+		if !visit(t, rd.Place()) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// hasPlace says whether the log has a place.
+func (h *logHistory) hasPlace(place wal.Place) bool {
+	if end := h.p.Place(); !place.SameGeneration(end) || place.Frame > end.Frame {
+		return false
+	}
+	at, err := h.p.header.PlaceAt(h.p.log, place.Frame)
+	return err == nil && at == place
+}
