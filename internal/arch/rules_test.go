@@ -91,6 +91,7 @@ var entry = map[string][]string{
 	"golang.org/x/term":                       {"cmd", "bench"},
 	"github.com/HdrHistogram/hdrhistogram-go": {"bench"},
 	"github.com/prometheus/client_golang":     {metrics},
+	"github.com/psanford/sqlite3vfs":          {"bench"},
 }
 
 // notAStore are the packages in store/ that are no store of their own, and take

@@ -5,5 +5,5 @@ import (
 	"syscall"
 )
 
-// datasync is the call that SQLite makes.
-func datasync(f *os.File) error { return syscall.Fdatasync(int(f.Fd())) }
+// DataSync is the call that SQLite makes.
+func DataSync(f *os.File) error { return syscall.Fdatasync(int(f.Fd())) }

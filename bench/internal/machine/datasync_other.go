@@ -4,4 +4,4 @@ package machine
 
 import "os"
 
-func datasync(f *os.File) error { return f.Sync() }
+func DataSync(f *os.File) error { return f.Sync() }

@@ -160,7 +160,7 @@ func fsyncTime(dir string) (p50, p99 time.Duration, err error) {
 		if _, err := f.Write(page); err != nil {
 			return 0, 0, fmt.Errorf("measuring the disk: %w", err)
 		}
-		if err := datasync(f); err != nil {
+		if err := DataSync(f); err != nil {
 			return 0, 0, fmt.Errorf("measuring the disk: %w", err)
 		}
 		took = append(took, time.Since(start))

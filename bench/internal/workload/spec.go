@@ -119,7 +119,13 @@ func variants() []Spec {
 		v = append(v, Spec{Name: fmt.Sprintf("page-%d", size), Title: fmt.Sprintf("Single-row commits, page size %d", size), Unit: "commits", Why: "Every commit writes whole pages: the larger they are, the more is captured.",
 			Designs: pair, Pairs: 3, Weight: 0.4, kind: insertRows, rows: 1, template: small, pageSize: size})
 	}
-	return v
+	callback := []string{design.Exclusive, "go-vfs"}
+	return append(v,
+		Spec{Name: "go-vfs", Title: "Single-row commits through a VFS in Go", Unit: "commits", Why: "Why the write path is in C: the least that a VFS can do, in Go, beside plain SQLite under the same restrictions.",
+			Designs: callback, Pairs: 3, QuickPairs: 1, Weight: 0.4, kind: insertRows, rows: 1, template: small, mmap: noMmap},
+		Spec{Name: "go-vfs-reads", Title: "Point reads through a VFS in Go", Unit: "reads", Why: "The same for reads.",
+			Designs: callback, Pairs: 3, Weight: 0.4, kind: readPoint, template: medium, mmap: noMmap},
+	)
 }
 
 // special are measured in their own way; their figures have names.
