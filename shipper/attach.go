@@ -22,6 +22,9 @@ import (
 // then the log hold what the application commits.
 func (s *Shipper) attachUntilDone(ctx context.Context) error {
 	for {
+		if err := s.isEnding(); err != nil {
+			return err
+		}
 		err := s.attach(ctx)
 		if err == nil || fatal(err) || ctx.Err() != nil || errors.Is(err, errNothingToDo) {
 			return err

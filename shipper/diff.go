@@ -37,7 +37,7 @@ func (s *Shipper) pin(ctx context.Context) (*pinned, error) {
 func (s *Shipper) pinPatiently(ctx context.Context) (*pinned, error) {
 	for {
 		p, err := s.pin(ctx)
-		if err == nil || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil || fatal(err) {
 			return p, err
 		}
 		s.noteError(err)

@@ -18,6 +18,9 @@ var (
 	// ErrBehind says that the database is at an earlier point than its replica, and that nothing was written since that was found.
 	ErrBehind = errors.New("seawal: the database is behind its replica")
 
+	// ErrReplaced says that the database file was deleted, replaced or emptied while it was open.
+	ErrReplaced = errors.New("seawal: the database file is not the one that was opened")
+
 	// ErrClosed says that the shipper was closed.
 	ErrClosed = errors.New("seawal: replication was stopped")
 
@@ -49,6 +52,9 @@ func (e *UnshippedError) Error() string {
 	if e.Err != nil {
 		s += ": " + e.Err.Error()
 	}
+	if errors.Is(e.Err, ErrReplaced) {
+		return s
+	}
 	return s + "; they are safe in the database, and shipped when it is opened again"
 }
 
@@ -74,7 +80,7 @@ func (e *BehindError) Unwrap() error { return ErrBehind }
 
 // fatal says that err ends shipping for good: trying again can't help.
 func fatal(err error) bool {
-	for _, e := range []error{ErrFenced, ErrOtherDatabase} {
+	for _, e := range []error{ErrFenced, ErrOtherDatabase, ErrReplaced} {
 		if errors.Is(err, e) {
 			return true
 		}

@@ -30,6 +30,9 @@ func (s *Shipper) drain(ctx context.Context) error {
 		if err := s.failed(); err != nil {
 			return err
 		}
+		if err := s.isEnding(); err != nil {
+			return s.shipLast(ctx, err)
+		}
 		closing := s.isClosing() // before what is taken: the last commit comes before Close
 		n, err := s.take(ctx)
 		if err == nil && s.due() {
@@ -37,6 +40,8 @@ func (s *Shipper) drain(ctx context.Context) error {
 			err = s.closeBatch(ctx)
 		}
 		switch {
+		case errors.Is(err, ErrReplaced):
+			return s.shipLast(ctx, err)
 		case err != nil && (ctx.Err() != nil || fatal(err)):
 			return err
 		case err != nil:
@@ -57,6 +62,31 @@ func (s *Shipper) drain(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// shipLast ships what was captured while the file was there, and returns why no more can be. (A commit that can't be, since
+// it has to be read from the file, fails before anything of it is in the batch.)
+func (s *Shipper) shipLast(ctx context.Context, cause error) error {
+	s.noteError(cause)
+	last, _ := s.src.Last()
+	var err error
+	for n := 1; n > 0 && err == nil && s.encoded < last; {
+		if n, err = s.take(ctx); err == nil && s.full() {
+			err = s.closeBatch(ctx)
+		}
+	}
+	if err != nil && !errors.Is(err, ErrReplaced) {
+		return errors.Join(cause, err)
+	}
+	if s.batch != nil && s.batch.last != 0 {
+		if err := s.closeBatch(ctx); err != nil {
+			return errors.Join(cause, err)
+		}
+	}
+	if err := s.waitLanded(ctx); err != nil {
+		return err
+	}
+	return cause
 }
 
 // take encodes commits until there are none, the batch is full or it is time to

@@ -136,6 +136,7 @@ type Shipper struct {
 	urgent       uint64         // ticket up to which someone wants to see it shipped now
 	closed       uint64         // last ticket in a closed batch
 	failure      error          // first fatal error
+	ending       error          // why it is to end once it has shipped what is captured
 	behindErr    error          // why nothing is shipped: the database is at an earlier point than the replica;
 	behindTicket uint64         // until something is committed behind this ticket
 	changed      chan struct{}  // closed and replaced when one of mapped, durable, failure, ended changes
@@ -342,6 +343,26 @@ func (s *Shipper) fail(err error) {
 	s.stat.mode = ModeStopped
 	s.broadcastLocked()
 	s.log.Error("shipping has stopped", "err", err)
+}
+
+// End ends shipping with err, once what is captured has been shipped. The first call counts.
+func (s *Shipper) End(err error) {
+	s.mu.Lock()
+	first := s.ending == nil
+	if first {
+		s.ending = err
+	}
+	s.mu.Unlock()
+	if first {
+		s.noteError(err)
+		s.poke()
+	}
+}
+
+func (s *Shipper) isEnding() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ending
 }
 
 func (s *Shipper) failed() error {

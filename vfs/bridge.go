@@ -41,6 +41,7 @@ const (
 	wakeCheckpoint = C.SEAWAL_WAKE_CHECKPOINT
 	wakeGiveWay    = C.SEAWAL_WAKE_GIVE_WAY
 	wakeClosed     = C.SEAWAL_WAKE_CLOSED
+	wakeMoved      = C.SEAWAL_WAKE_MOVED
 )
 
 // errBusy says that the log and what was published disagree for the moment.
@@ -241,6 +242,9 @@ const (
 
 // poll publishes what other processes have committed, as far as the mapped wal-index tells. It makes no system call.
 func (t tap) poll() pollResult { return pollResult(C.seawal_tap_poll(t.c)) }
+
+// moved says whether another file than the one that was opened first is at the database's path, or none: for good.
+func (t tap) moved() bool { return C.seawal_tap_moved(t.c) != 0 }
 
 // counterMoved says whether the change counter in the file is another than the last one that is known, in a
 // rollback journal mode. The caller serialises it with all that uses the reader connection.

@@ -6,6 +6,7 @@
 */
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -49,6 +50,35 @@ int seawalReadCounter(sqlite3_file *pFile, u32 *piCounter){
   if( rc!=SQLITE_OK && rc!=SQLITE_IOERR_SHORT_READ ) return 0;
   *piCounter = get4(a);
   return 1;
+}
+
+/* Says whether the file at zPath is another one than was opened first, or none. A VFS below that keeps its files
+** elsewhere has none there to begin with. */
+int seawalIsMovedLocked(SeawalTap *pTap){
+  struct stat st;
+  if( pTap->isMoved || !pTap->isFile ) return pTap->isMoved;
+  if( stat(pTap->zPath, &st)!=0 ){
+    pTap->isMoved = errno==ENOENT;
+  }else{
+    pTap->isMoved = (u64)st.st_dev!=pTap->iDev || (u64)st.st_ino!=pTap->iInode;
+  }
+  if( pTap->isMoved ) seawalSignalGo(pTap, SEAWAL_WAKE_MOVED);
+  return pTap->isMoved;
+}
+
+/* A main file was opened. Returns 1 when it may be another one than the first. */
+int seawalNoteOpened(SeawalTap *pTap){
+  struct stat st;
+  int isMoved;
+  pthread_mutex_lock(&pTap->mutex);
+  if( !pTap->isFile && stat(pTap->zPath, &st)==0 ){
+    pTap->isFile = 1;
+    pTap->iDev = (u64)st.st_dev;
+    pTap->iInode = (u64)st.st_ino;
+  }
+  isMoved = seawalIsMovedLocked(pTap);
+  pthread_mutex_unlock(&pTap->mutex);
+  return isMoved;
 }
 
 /* The file has the wal-index mapped, or (0) is about to let go of it. */
@@ -154,6 +184,7 @@ static void rangesToGapsLocked(SeawalTap *pTap){
 ** range or gap. */
 static void enqueueLocked(SeawalTap *pTap, SeawalCommit *p){
   SeawalCommit *pLast = 0;
+  if( pTap->isMoved ) p->eKind = SEAWAL_GAP;   /* and the consumer will find no state to compare with */
   p->iTicket = ++pTap->iTicket;
   p->nCommit = 1;
   p->iTime = pTap->iTime = now();
@@ -256,6 +287,8 @@ void seawalSyncPlaceLocked(SeawalTap *pTap, const IndexHdr *pHdr){
     pTap->isKnown = 1;
   }else if( isSameSalt(pTap->aSalt, pHdr->aSalt) && !isOther && pHdr->mxFrame>=pTap->mxFrame ){
     if( pHdr->mxFrame>pTap->mxFrame ){
+      /* Whoever opened another file under this name shares our log all the same. */
+      (void)seawalIsMovedLocked(pTap);
       pTap->stats.nForeign++;
       publishWalLocked(pTap, pHdr->mxFrame, pHdr->nPage, 1);
     }

@@ -160,6 +160,14 @@ int seawal_tap_poll(SeawalTap *pTap){
   return eFound;
 }
 
+int seawal_tap_moved(SeawalTap *pTap){
+  int isMoved;
+  pthread_mutex_lock(&pTap->mutex);
+  isMoved = seawalIsMovedLocked(pTap);
+  pthread_mutex_unlock(&pTap->mutex);
+  return isMoved;
+}
+
 int seawal_tap_counter(SeawalTap *pTap, int iReader){
   sqlite3_file *pFile = pTap->apReader[iReader];
   u64 iTicket;

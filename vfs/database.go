@@ -303,6 +303,10 @@ func (d *database) listen() {
 				if r, err := d.running(); err == nil {
 					r.giveWay()
 				}
+			case wakeMoved:
+				if r, err := d.running(); err == nil {
+					_ = r.endIfReplaced() // Status has it
+				}
 			case wakeClosed:
 				d.forget()
 			}
@@ -377,7 +381,7 @@ func (d *database) start(ctx context.Context) error {
 	if d.cfg.Checkpoint == CheckpointSeawal {
 		r.ckpt = newCheckpointer(d.tap, d.dialCheckpointer, d.cfg.CheckpointBytes, log)
 	}
-	r.poll = newPoll(r.replicas[0].source, d.cfg.Interval)
+	r.poll = newPoll(r, d.cfg.Interval)
 	d.mu.Lock()
 	d.run = r
 	d.mu.Unlock()

@@ -23,6 +23,7 @@
 //	statefolder.go                 where the state of each replica is kept
 //	limits.go                      what all databases of the process may use together
 //	checkpoint.go                  checkpoints, off the writer's path
+//	replaced.go                    a file that is deleted, replaced or emptied while it is open
 //	poll.go                        looks for commits of other processes while we write nothing
 //	bridge.go                      all unsafe code, and every function between C and Go
 //	api.go, status.go, pragma.go   positions, waiting, status

@@ -110,7 +110,11 @@ func (c *connector) Connect(ctx context.Context) (conn driver.Conn, err error) {
 		conn.Close()
 		return nil, sql.ErrConnDone
 	}
-	if err := db.start(ctx); err != nil {
+	err = db.start(ctx)
+	if err == nil && db.tap.moved() {
+		err = db.replaced()
+	}
+	if err != nil {
 		conn.Close()
 		return nil, err
 	}

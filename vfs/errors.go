@@ -20,6 +20,8 @@ var (
 	ErrReplicaExists = errors.New("seawal: replica exists, database does not")
 	// ErrNotReplicated: the database has no replica to ask about.
 	ErrNotReplicated = errors.New("seawal: database is not replicated")
+	// ErrReplaced: the database file was deleted, replaced or emptied while it was open.
+	ErrReplaced = shipper.ErrReplaced
 	// ErrFenced: another writer has taken the replica over; nothing of it is overwritten.
 	ErrFenced = shipper.ErrFenced
 )

@@ -13,12 +13,13 @@ const (
 
 // poll looks for commits of other processes while the application writes nothing: a commit of ours finds
 // them by itself. In WAL mode it reads the mapped wal-index and makes no system call while nothing changes; in the rollback
-// journal modes it reads the change counter, with one.
+// journal modes it reads the change counter, with one. Once a second it looks whether the file is still there.
 type poll struct {
-	source *source
+	run    *run
+	source *source // of the first replica
 	every  time.Duration
 
-	due time.Time // of the poller
+	due, fileDue time.Time // of the poller
 
 	mu    sync.Mutex
 	ended bool          // guarded by mu
@@ -34,8 +35,8 @@ var poller struct {
 }
 
 // newPoll begins to poll. The tap has to outlive end.
-func newPoll(s *source, interval time.Duration) *poll {
-	p := &poll{source: s, every: min(max(interval, minPoll), maxPoll), look: make(chan struct{})}
+func newPoll(r *run, interval time.Duration) *poll {
+	p := &poll{run: r, source: r.replicas[0].source, every: min(max(interval, minPoll), maxPoll), look: make(chan struct{})}
 	close(p.look)
 	poller.Lock()
 	defer poller.Unlock()
@@ -106,8 +107,21 @@ func sweep(now time.Time, due []*poll) []*poll {
 	poller.Unlock()
 	for _, p := range due {
 		p.once()
+		if !now.Before(p.fileDue) {
+			p.fileDue = now.Add(maxPoll - maxPoll/10)
+			p.checkFile()
+		}
 	}
 	return due
+}
+
+// checkFile looks whether the file is what was opened.
+func (p *poll) checkFile() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.ended {
+		_ = p.run.endIfReplaced() // Status has it
+	}
 }
 
 // once looks at one database. What needs SQLite, and may take its time, is left to a goroutine, so that

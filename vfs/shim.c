@@ -648,6 +648,13 @@ static int shimOpen(sqlite3_vfs *pVfs, const char *zName, sqlite3_file *pFile, i
     }
     if( zRole && strcmp(zRole, "checkpoint")==0 ) p->eRole = SEAWAL_CHECKPOINT;
     p->isShared = zCache && strcmp(zCache, "shared")==0;
+    if( seawalNoteOpened(pTap) && p->eRole!=SEAWAL_APP ){
+      /* Our own connections read nothing of another file. The application's is refused where Go opens it. */
+      if( p->eRole==SEAWAL_READER ) pTap->apReader[p->iReader] = 0;
+      pFile->pMethods->xClose(pFile);
+      rc = SQLITE_IOERR;
+      goto open_failed;
+    }
   }
   pFile->pMethods = &pMethods->base;
   return SQLITE_OK;

@@ -69,6 +69,7 @@ struct SeawalStats {
 #define SEAWAL_WAKE_CHECKPOINT  1   /* the log has grown: seawal_tap_ask() */
 #define SEAWAL_WAKE_GIVE_WAY    2   /* the application waits for a lock: our own connections are to be closed */
 #define SEAWAL_WAKE_CLOSED      3   /* the last file was closed, with seawal_tap_alone() on */
+#define SEAWAL_WAKE_MOVED       4   /* the file is not at its path any more: seawal_tap_moved() */
 
 /* Roles of our own connections, told by the URI parameter seawal_role. A reader says with seawal_reader which
 ** one it is, from 0 to SEAWAL_READERS-1: there is one for each replica. */
@@ -112,6 +113,10 @@ void seawal_tap_ask(SeawalTap*, uint32_t nFrame);    /* ask once for a checkpoin
 #define SEAWAL_POLL_COUNTER   1   /* a rollback journal mode: ask seawal_tap_counter() */
 #define SEAWAL_POLL_UNMAPPED  2   /* none of our connections has the log open */
 int seawal_tap_poll(SeawalTap*);
+
+/* 1 when another file than the one that was opened first is at the database's path, or none: for good. One system
+** call. Any thread. */
+int seawal_tap_moved(SeawalTap*);
 
 /* The file of reader connection iReader; the caller serialises them with every other
 ** use of that connection. place() is for a connection that

@@ -31,6 +31,8 @@ type source struct {
 	index int                                          // of the replica, and of the reader connection
 	dial  func(index int) (*sqlite3.SQLiteConn, error) // opens the reader connection
 
+	hadPages atomic.Bool // a state with pages was read
+
 	mu      sync.Mutex // for the reader connection, its file handle and its transaction
 	reader  *sqlite3.SQLiteConn
 	pinned  *readTx     // nil: none is open
@@ -156,6 +158,9 @@ func (s *source) BeginRead(ctx context.Context) (shipper.ReadTx, error) {
 	if s.pinned != nil {
 		return nil, errors.New("a state of the database is pinned already")
 	}
+	if err := s.checkFile(); err != nil {
+		return nil, err
+	}
 	// An empty file has nothing to lock, and a lock could be in the way of the application that is about
 	// to choose its journal mode. The ticket is taken first: what was committed before it would show in the size.
 	ticket, _ := s.tap.last()
@@ -216,6 +221,9 @@ func (s *source) tryBeginLocked() (shipper.ReadTx, error) {
 	if err != nil {
 		s.tap.unpin()
 		return nil, errors.Join(err, s.execLocked("ROLLBACK"))
+	}
+	if tx.at.pageCount > 0 {
+		s.hadPages.Store(true)
 	}
 	s.pinned = tx
 	return tx, nil

@@ -132,6 +132,10 @@ struct SeawalTap {
   SeawalTail *pWriter;       /* holds WAL_WRITE_LOCK; what it did to the wal-index is published when it lets go */
   SeawalTail *pUnlocked;     /* writes the WAL without it: locking_mode=EXCLUSIVE */
   int nJournal;              /* main files with isJournal set */
+  int isFile;                /* iDev and iInode name the file that was opened first */
+  u64 iDev;
+  u64 iInode;
+  int isMoved;               /* another one, or none, is at zPath: nothing that comes now is shipped */
 
   /* What was published. */
   int isKnown;               /* the place below is valid */
@@ -248,6 +252,8 @@ void seawalSignalGo(SeawalTap*, char c);
 void seawalNoteMapped(SeawalTail*, const volatile u8 *aShm);
 void seawalNoteJournalLocked(SeawalTail*, int isJournal);
 void seawalNoteLocked(SeawalTail*);
+int seawalNoteOpened(SeawalTap*);
+int seawalIsMovedLocked(SeawalTap*);
 void seawalDropTxnLocked(SeawalTap*);
 void seawalSyncPlaceLocked(SeawalTap*, const IndexHdr*);
 void seawalSyncCounterLocked(SeawalTap*, int isRead, u32 iCounter);
