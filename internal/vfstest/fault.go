@@ -15,7 +15,7 @@ type Apply int
 // What happens below.
 const (
 	Nothing Apply = C.TRACE_NOTHING // the lower VFS is not called
-	Prefix  Apply = C.TRACE_PREFIX  // Write: only the first Rule.Bytes bytes arrive; other methods: nothing
+	Prefix  Apply = C.TRACE_PREFIX  // Write: only the first Rule.Bytes bytes arrive; Read: zeros follow them; other methods: nothing
 	All     Apply = C.TRACE_ALL     // everything; only the result is changed
 	Pass    Apply = C.TRACE_PASS    // everything, and its own result stands (for Hold, or to count calls)
 )
@@ -30,9 +30,12 @@ type Rule struct {
 	Kind    Kind       // kind of file; 0: any
 	Lock    *LockRange // ShmLock: only this range and these flags
 	Control int        // Control: only this opcode; 0: any
+	At      *Call      // only calls with exactly these arguments
+	Byte    *int64     // Read, Write: only calls that this byte of the file is part of, however large they are
 
 	Nth    int  // fires at the Nth matching call from now; 0 means 1
 	Sticky bool // and at each one after it
+	Widen  bool // with Sticky: and once it has fired, at each call of Op and Kind
 
 	Code   Code  // what SQLite is told
 	Apply  Apply // what happens all the same
@@ -45,6 +48,12 @@ type Rule struct {
 type LockRange struct {
 	Slot, N int
 	Flags   int // ShmLock|ShmExclusive and so on
+}
+
+// Call is the arguments of a call, as its Event has them.
+type Call struct {
+	Offset, Amount int64
+	Flags          int
 }
 
 // Fault is a Rule in force.
@@ -62,6 +71,9 @@ func (t *Trace) Fail(r Rule) *Fault {
 	if r.Lock != nil && r.Op != ShmLock || r.Control != 0 && r.Op != Control {
 		panic("vfstest: Rule.Lock needs Op ShmLock, Rule.Control needs Op Control")
 	}
+	if r.Byte != nil && (r.At != nil || r.Op != Read && r.Op != Write) {
+		panic("vfstest: Rule.Byte needs Op Read or Write, and no Rule.At")
+	}
 	c := C.TraceRule{
 		eOp: C.int(r.Op), eKind: C.int(r.Kind), iNth: C.sqlite3_int64(max(r.Nth, 1)),
 		rc: C.int(r.Code), eApply: C.int(r.Apply), nApply: C.int(r.Bytes),
@@ -74,8 +86,18 @@ func (t *Trace) Fail(r Rule) *Fault {
 	if r.Control != 0 {
 		c.mMatch, c.flags = C.TRACE_BY_FLAGS, C.int(r.Control)
 	}
+	if r.At != nil {
+		c.mMatch = C.TRACE_BY_OFST | C.TRACE_BY_AMT | C.TRACE_BY_FLAGS
+		c.iOfst, c.nAmt, c.flags = C.sqlite3_int64(r.At.Offset), C.sqlite3_int64(r.At.Amount), C.int(r.At.Flags)
+	}
+	if r.Byte != nil {
+		c.mMatch, c.iOfst = C.TRACE_BY_BYTE, C.sqlite3_int64(*r.Byte)
+	}
 	if r.Sticky {
 		c.isSticky = 1
+	}
+	if r.Widen {
+		c.isWide = 1
 	}
 	if r.Answer != nil {
 		c.hasAnswer, c.iAnswer = 1, C.int(*r.Answer)

@@ -25,6 +25,7 @@ const (
 	IOErrFstat     Code = 10 | 7<<8
 	IOErrUnlock    Code = 10 | 8<<8
 	IOErrDelete    Code = 10 | 10<<8
+	IOErrAccess    Code = 10 | 13<<8
 	IOErrLock      Code = 10 | 15<<8
 	IOErrClose     Code = 10 | 16<<8
 	IOErrShmOpen   Code = 10 | 18<<8
@@ -37,7 +38,7 @@ var codeNames = map[Code]string{
 	NotFound: "NOTFOUND", Full: "FULL", CantOpen: "CANTOPEN", Misuse: "MISUSE", IOErrRead: "IOERR_READ",
 	IOErrShortRead: "IOERR_SHORT_READ", IOErrWrite: "IOERR_WRITE", IOErrFsync: "IOERR_FSYNC",
 	IOErrTruncate: "IOERR_TRUNCATE", IOErrFstat: "IOERR_FSTAT", IOErrUnlock: "IOERR_UNLOCK",
-	IOErrDelete: "IOERR_DELETE", IOErrLock: "IOERR_LOCK", IOErrClose: "IOERR_CLOSE",
+	IOErrDelete: "IOERR_DELETE", IOErrAccess: "IOERR_ACCESS", IOErrLock: "IOERR_LOCK", IOErrClose: "IOERR_CLOSE",
 	IOErrShmOpen: "IOERR_SHMOPEN", IOErrShmLock: "IOERR_SHMLOCK", IOErrShmMap: "IOERR_SHMMAP",
 }
 

@@ -291,6 +291,11 @@ static int traceMatches(const TraceRule *pRule, const TraceEvent *pEvent){
   if( (pRule->mMatch & TRACE_BY_OFST) && pRule->iOfst!=pEvent->iOfst ) return 0;
   if( (pRule->mMatch & TRACE_BY_AMT) && pRule->nAmt!=pEvent->nAmt ) return 0;
   if( (pRule->mMatch & TRACE_BY_FLAGS) && pRule->flags!=pEvent->flags ) return 0;
+  if( (pRule->mMatch & TRACE_BY_BYTE)
+   && (pRule->iOfst<pEvent->iOfst || pRule->iOfst>=pEvent->iOfst+pEvent->nAmt)
+  ){
+    return 0;
+  }
   return 1;
 }
 
@@ -318,6 +323,7 @@ static int tracePasses(TraceVfs *p, TraceCall *pCall){
     p->aRule[i].nSeen++;
     if( pCall->e.isInjected || p->aRule[i].nSeen<p->aRule[i].s.iNth ) continue;
     if( !p->aRule[i].s.isSticky ) p->aRule[i].isLive = 0;
+    if( p->aRule[i].s.isWide ) p->aRule[i].s.mMatch = 0;
     p->aRule[i].nFired++;
     pCall->rule = p->aRule[i].s;
     pCall->e.isInjected = 1;
@@ -435,6 +441,10 @@ static int traceRead(sqlite3_file *pFile, void *a, int n, sqlite3_int64 iOfst){
     int rc = METHODS(p)->xRead(ORIGFILE(p), a, n, iOfst);
     if( rc==SQLITE_OK ) traceHead(p, &c, a, n);
     traceResult(&c, rc);
+  }else if( c.rule.eApply==TRACE_PREFIX ){
+    int nApply = c.rule.nApply<n ? c.rule.nApply : n;
+    memset(a, 0, (size_t)n);
+    METHODS(p)->xRead(ORIGFILE(p), a, nApply, iOfst);
   }
   return traceDone(p, &c);
 }

@@ -73,10 +73,12 @@ struct TraceEvent {
 #define TRACE_BY_OFST   1
 #define TRACE_BY_AMT    2
 #define TRACE_BY_FLAGS  4
+#define TRACE_BY_BYTE   8     /* xRead, xWrite: byte iOfst is among them */
 
 /* What a rule lets happen below */
 #define TRACE_NOTHING   0     /* The lower method is not called */
-#define TRACE_PREFIX    1     /* xWrite: only the first nApply bytes arrive */
+#define TRACE_PREFIX    1     /* xWrite: only the first nApply bytes arrive; xRead:
+                              ** only those are read, and zeros follow */
 #define TRACE_ALL       2     /* Everything happens; only the answer is changed */
 #define TRACE_PASS      3     /* Everything happens, and its answer stands */
 
@@ -92,10 +94,11 @@ struct TraceRule {
   int eKind;                  /* Kind of file, 0: any */
   int mMatch;                 /* TRACE_BY_... bits */
   int flags;                  /* For TRACE_BY_FLAGS */
-  sqlite3_int64 iOfst;        /* For TRACE_BY_OFST */
+  sqlite3_int64 iOfst;        /* For TRACE_BY_OFST and TRACE_BY_BYTE */
   sqlite3_int64 nAmt;         /* For TRACE_BY_AMT */
   sqlite3_int64 iNth;         /* Fires at this matching call, from 1 */
   int isSticky;               /* And at each one after it */
+  int isWide;                 /* Once it has fired, mMatch counts no more */
   int eApply;                 /* TRACE_NOTHING, TRACE_PREFIX or TRACE_ALL */
   int nApply;                 /* For TRACE_PREFIX */
   int rc;                     /* The result */

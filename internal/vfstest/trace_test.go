@@ -105,6 +105,8 @@ func TestStacked(t *testing.T) {
 	mustClose(t, low)
 }
 
+func ptr(n int64) *int64 { return &n }
+
 func TestRules(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -121,6 +123,12 @@ func TestRules(t *testing.T) {
 		{"any call", Rule{Sticky: true, Code: IOErr}, []bool{true, true, true, true}, -1},
 		{"counting only", Rule{Op: Write, Kind: WAL, Sticky: true, Apply: Pass, Code: Full}, []bool{false, false, false, false}, 8},
 		{"done but denied", Rule{Op: Write, Kind: WAL, Apply: All, Code: Full}, []bool{true, false, false, false}, 1},
+		{"the call of frame 5's body", Rule{Op: Write, Kind: WAL, At: &Call{Offset: 32 + 4*4120 + 24, Amount: 4096}, Code: Full},
+			[]bool{false, false, true, false}, 1},
+		{"a byte of frame 4's body", Rule{Op: Write, Kind: WAL, Byte: ptr(32 + 3*4120 + 1000), Code: Full}, []bool{false, true, false, false}, 1},
+		{"that byte alone", Rule{Op: Write, Kind: WAL, Byte: ptr(32 + 3*4120 + 1000), Sticky: true, Apply: All}, []bool{false, false, false, false}, 1},
+		{"from that byte on", Rule{Op: Write, Kind: WAL, Byte: ptr(32 + 3*4120 + 1000), Sticky: true, Widen: true, Apply: All},
+			[]bool{false, false, false, false}, 5},
 		{"control", Rule{Op: Control, Control: FcntlCommitPhaseTwo, Nth: 4, Code: IOErr}, []bool{false, false, false, true}, 1},
 	}
 	for _, tt := range tests {
@@ -176,6 +184,27 @@ func TestPrefixAndSwallow(t *testing.T) {
 			mustClose(t, tr)
 		})
 	}
+}
+
+// A read that is cut short answers as the VFS interface wants it: zeros for the rest.
+func TestShortRead(t *testing.T) {
+	tr := register(t, "", Options{})
+	path := filepath.Join(t.TempDir(), "a.db")
+	c := open(t, tr, path, "&_journal_mode=WAL")
+	mustExec(t, c, "CREATE TABLE t(a); INSERT INTO t VALUES(1)")
+	other := open(t, tr, path, "")
+	f := tr.Fail(Rule{Op: Read, Kind: WAL, At: &Call{Offset: 32 + 2*4120 + 24, Amount: 4096}, Apply: Prefix, Bytes: 100, Code: IOErrShortRead})
+	var serr sqlite3.Error
+	if _, err := other.Exec("INSERT INTO t VALUES(2)", nil); !errors.As(err, &serr) || serr.ExtendedCode != sqlite3.ErrIoErrShortRead {
+		t.Errorf("got %v, want IOERR_SHORT_READ\n%v", err, tr.Take())
+	}
+	if f.End() != 1 {
+		t.Error("not read exactly once")
+	}
+	mustExec(t, other, "INSERT INTO t VALUES(2)")
+	mustClose(t, c)
+	mustClose(t, other)
+	mustClose(t, tr)
 }
 
 func TestAnswer(t *testing.T) {
