@@ -5,6 +5,7 @@
 ** manual. ...Locked: the caller holds SeawalTap.mutex.
 */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -583,21 +584,23 @@ void seawalCapturePage(SeawalTail *p, const u8 *a, int nByte, i64 iOfst){
   pthread_mutex_unlock(&pTap->mutex);
 }
 
-/* COMMIT_PHASETWO in a rollback journal mode. nByte is the size of the file. */
-void seawalCommitJournal(sqlite3_file *pFile, i64 nByte){
-  SeawalTail *p = TAIL(pFile);
-  SeawalTap *pTap = p->pTap;
+/* Publishes the pages that were written to the main file as one commit, or, if isGap, that it has changed.
+** Returns its ticket. */
+static u64 publishJournal(sqlite3_file *pFile, int isGap){
+  SeawalTap *pTap = TAIL(pFile)->pTap;
   SeawalCommit c;
   static const u32 aZero[2] = {0, 0};
   u32 iCounter = 0;
+  u64 iTicket;
+  i64 nByte = 0;
   int isCounter = seawalReadCounter(pFile, &iCounter);
-  p->isLeaving = 0;
+  int rc = ORIGFILE(pFile)->xFileSize(pFile, &nByte);
   memset(&c, 0, sizeof(c));
   pthread_mutex_lock(&pTap->mutex);
-  seawalNoteJournalLocked(p, 0);
+  seawalNoteJournalLocked(TAIL(pFile), 0);
   c.szPage = pTap->szPage;
   c.nPage = pTap->szPage ? (u32)(nByte/pTap->szPage) : 0;
-  if( pTap->isTxnRange || nByte<0 || isQueueFullLocked(pTap) ){
+  if( isGap || pTap->isTxnRange || rc!=SQLITE_OK || isQueueFullLocked(pTap) ){
     c.eKind = SEAWAL_GAP;
     pTap->iHead = pTap->iTxn;
   }else{
@@ -613,10 +616,46 @@ void seawalCommitJournal(sqlite3_file *pFile, i64 nByte){
   pTap->isCounter = isCounter;
   pTap->iCounter = iCounter;
   enqueueLocked(pTap, &c);
-  p->iTicket = pTap->iTicket;
+  iTicket = pTap->iTicket;
   pTap->iTxn = pTap->iHead;
   seawalDropTxnLocked(pTap);
   pthread_mutex_unlock(&pTap->mutex);
+  return iTicket;
+}
+
+/* COMMIT_PHASETWO in a rollback journal mode. */
+void seawalCommitJournal(sqlite3_file *pFile){
+  SeawalTail *p = TAIL(pFile);
+  p->isLeaving = 0;
+  p->iTicket = publishJournal(pFile, 0);
+}
+
+/* Says whether there is a journal that SQLite would play back; also when that can't be told. */
+static int isJournalHot(sqlite3_file *pFile){
+  SeawalTail *p = TAIL(pFile);
+  const char *zJournal = sqlite3_filename_journal(p->zName);
+  sqlite3_file *pJournal;
+  int isThere = 0;
+  int isHot = 1;
+  u8 c = 0;
+  int rc = p->pLower->xAccess(p->pLower, zJournal, SQLITE_ACCESS_EXISTS, &isThere);
+  if( rc==SQLITE_OK && !isThere ) return 0;
+  pJournal = calloc(1, (size_t)p->pLower->szOsFile);
+  if( rc || pJournal==0 ) goto journal_hot_done;
+  rc = p->pLower->xOpen(p->pLower, zJournal, pJournal, SQLITE_OPEN_READONLY|SQLITE_OPEN_MAIN_JOURNAL, 0);
+  if( rc ) goto journal_hot_done;
+  rc = pJournal->pMethods->xRead(pJournal, &c, 1, 0);   /* its header is zeroed once it isn't needed */
+  isHot = rc!=SQLITE_IOERR_SHORT_READ && (rc!=SQLITE_OK || c!=0);
+  pJournal->pMethods->xClose(pJournal);
+
+journal_hot_done:
+  free(pJournal);
+  return isHot;
+}
+
+/* Pages were written to the main file, and its lock is let go without a COMMIT_PHASETWO. */
+void seawalEndJournal(sqlite3_file *pFile){
+  (void)publishJournal(pFile, isJournalHot(pFile));
 }
 
 /* The last connection is about to delete the WAL: it has the database file to itself, and

@@ -50,8 +50,13 @@
 ** seawal_tap_poll() looks through whatever mapping of the wal-index one of them has. With locking_mode=EXCLUSIVE no lock is
 ** ever taken, and the wal-index may be in heap: COMMIT_PHASETWO publishes what the commit frames say. Nothing
 ** can hold the log back there, so frames are copied as they are written, and a range may become a gap. Since our
-** checkpointer is locked out, the connection gets SQLite's automatic checkpoint back meanwhile. In rollback journal modes the pages written to the main file are
-** copied and COMMIT_PHASETWO publishes them.
+** checkpointer is locked out, the connection gets SQLite's automatic checkpoint back meanwhile.
+**
+** In rollback journal modes the pages written to the main file are copied, and COMMIT_PHASETWO publishes them. When the lock
+** is let go without one, the transaction failed or was rolled back after it had spilled. The file says what came
+** of it: SQLite doesn't restore pages that were free, and a commit whose last sync fails has happened
+** all the same. So unless the journal is hot, what was written is published too. A hot journal is a gap:
+** whoever reads the database plays it back.
 **
 ** SQLite writes each frame as two small writes. The shim holds the frames of a
 ** transaction back and hands them to the lower VFS in one write, up to
@@ -337,11 +342,7 @@ static int mainUnlock(sqlite3_file *pFile, int eLock){
   SeawalTail *p = TAIL(pFile);
   int rc;
   if( p->isJournal ){
-    /* No COMMIT_PHASETWO came: the old images were written back. */
-    pthread_mutex_lock(&p->pTap->mutex);
-    seawalNoteJournalLocked(p, 0);
-    seawalDropTxnLocked(p->pTap);
-    pthread_mutex_unlock(&p->pTap->mutex);
+    seawalEndJournal(pFile);   /* no COMMIT_PHASETWO came */
   }
   p->isLeaving = 0;
   rc = ORIGFILE(pFile)->xUnlock(pFile, eLock);
@@ -406,9 +407,7 @@ static int mainFileControl(sqlite3_file *pFile, int op, void *pArg){
       if( p->nUnlocked ) seawalCommitUnlocked(p);
       waitRemote(p);
     }else if( p->isJournal ){
-      i64 nByte = -1;
-      if( ORIGFILE(pFile)->xFileSize(pFile, &nByte)!=SQLITE_OK ) nByte = -1;
-      seawalCommitJournal(pFile, nByte);
+      seawalCommitJournal(pFile);
       if( p->isExclusive ) waitRemote(p);   /* no unlock will come */
     }
   }else if( isAsked && p->eRole!=SEAWAL_APP ){
@@ -648,6 +647,8 @@ static int shimOpen(sqlite3_vfs *pVfs, const char *zName, sqlite3_file *pFile, i
     }
     if( zRole && strcmp(zRole, "checkpoint")==0 ) p->eRole = SEAWAL_CHECKPOINT;
     p->isShared = zCache && strcmp(zCache, "shared")==0;
+    p->zName = zName;
+    p->pLower = pLower;
     if( seawalNoteOpened(pTap) && p->eRole!=SEAWAL_APP ){
       /* Our own connections read nothing of another file. The application's is refused where Go opens it. */
       if( p->eRole==SEAWAL_READER ) pTap->apReader[p->iReader] = 0;

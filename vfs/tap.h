@@ -84,6 +84,8 @@ struct SeawalTail {
   const volatile u8 *aShm;   /* region 0 of the wal-index, once mapped; changed under SeawalTap.mutex */
   SeawalTail *pNextMapped;   /* next in SeawalTap.pMapped; SeawalTap.mutex */
   sqlite3 *db;               /* the connection */
+  const char *zName;         /* as SQLite gave it, with the journal's behind it: valid while the file is open */
+  sqlite3_vfs *pLower;       /* the VFS that opened it */
   int isWriter;              /* holds WAL_WRITE_LOCK */
   int isUnsure;              /* the wal-index was invalid when the lock was taken */
   int iReadLock;             /* read lock held, -1 for none */
@@ -271,7 +273,8 @@ void seawalNoteWalDelete(sqlite3_file *pFile);
 /* Rollback journal modes: pFile is the main file. */
 void seawalBeginJournal(sqlite3_file *pFile);
 void seawalCapturePage(SeawalTail*, const u8 *a, int nByte, i64 iOfst);
-void seawalCommitJournal(sqlite3_file *pFile, i64 nByte);
+void seawalCommitJournal(sqlite3_file *pFile);
+void seawalEndJournal(sqlite3_file *pFile);
 
 /* In consumer.c: the tap of a main file, which it counts in; 0 when there is none. */
 SeawalTap *seawalTapFor(const char *zName);

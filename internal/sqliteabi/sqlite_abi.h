@@ -32,7 +32,9 @@ typedef void (*sqlite3_syscall_ptr)(void);
 #define SQLITE_NOTFOUND             12
 #define SQLITE_MISUSE               21
 
-/* Flags of xOpen */
+/* Flags of xOpen, and of xAccess */
+#define SQLITE_ACCESS_EXISTS         0
+#define SQLITE_OPEN_READONLY         0x00000001
 #define SQLITE_OPEN_MAIN_DB          0x00000100
 #define SQLITE_OPEN_TEMP_DB          0x00000200
 #define SQLITE_OPEN_TRANSIENT_DB     0x00000400
@@ -128,6 +130,7 @@ sqlite3_vfs *sqlite3_vfs_find(const char *zVfsName);
 int sqlite3_vfs_register(sqlite3_vfs*, int makeDflt);
 int sqlite3_vfs_unregister(sqlite3_vfs*);
 sqlite3_file *sqlite3_database_file_object(const char*);
+const char *sqlite3_filename_journal(const char *zFilename);
 const char *sqlite3_uri_parameter(const char *zFilename, const char *zParam);
 int sqlite3_is_interrupted(sqlite3*);
 sqlite3_stmt *sqlite3_next_stmt(sqlite3*, sqlite3_stmt*);
