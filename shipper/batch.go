@@ -126,13 +126,17 @@ func (p *spares) put(b []byte) {
 	}
 }
 
+func (s *Shipper) newSpool() *spool {
+	return &spool{dir: s.cfg.StateDir, limit: s.cfg.BatchBytes + s.cfg.BatchBytes/4, mem: s.spare.get()}
+}
+
 // openBatch makes sure that a batch is open, which begins with transaction first
 // when it is new.
 func (s *Shipper) openBatch(first uint64, since int64) error {
 	if s.batch != nil {
 		return nil
 	}
-	out := &spool{dir: s.cfg.StateDir, limit: s.cfg.BatchBytes + s.cfg.BatchBytes/4, mem: s.spare.get()}
+	out := s.newSpool()
 	enc, err := segment.NewEncoder(out, segment.Header{
 		Kind: segment.Log, PageSize: s.pageSize, Timeline: s.timeline, First: first,
 		Replica: s.id, Writer: s.writer, Before: s.table.Total(),

@@ -9,7 +9,7 @@
 //	encode         deltas against images proven by checksum; the table of page
 //	               checksums moves on; Source.Release                            encode.go log.go diff.go cache.go
 //	batch          closes at Interval, at BatchBytes, or when somebody waits     batch.go
-//	upload         create-if-absent, one after the other: the fence              upload.go
+//	upload         create-if-absent, one after the other: the fence              upload.go overtaken.go
 //	durable        waiters wake, Status moves                                    wait.go status.go
 //
 // One transaction number is one ticket of the source: transaction = base + ticket,

@@ -355,13 +355,28 @@ func TestCloneOfAMachine(t *testing.T) {
 			a.commit(1)
 		}, func(a, b *world) { b.commit(1) }},
 		{"the same commits, cut in another way", func(a, b *world) {
-			for range 2 {
+			for range 3 {
 				t := a.tx(2)
 				a.src.commit(CommitFrames, t)
-				b.src.commit(CommitFrames, t)
+				time.Sleep(time.Second)
+				b.src.commit(CommitFrames, t) // at another time, as when it is read back from the log
 				a.flush()
 			}
-		}, func(a, b *world) {}},
+			b.flush() // it is all there
+			a.commit(1)
+		}, func(a, b *world) { b.commit(1) }},
+		{"the same commits, of which the later one has more", func(a, b *world) {
+			for i := range 4 {
+				t := b.tx(2)
+				b.src.commit(CommitFrames, t)
+				if i < 2 {
+					a.src.commit(CommitFrames, t)
+				}
+			}
+			a.flush()
+			b.flush() // the other two go into a segment of their own
+			*a, *b = *b, *a
+		}, func(a, b *world) { b.commit(1) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -406,7 +421,7 @@ func TestForeignErrors(t *testing.T) {
 	a, b := segment.NewID(), segment.NewID()
 	for err, want := range map[*foreignError]string{
 		{"x", a, b}: fmt.Sprintf("x was written by %v, this is %v", a, b),
-		{"x", a, a}: "x has other content than was to be shipped from here",
+		{"x", a, a}: "x has other transactions than were to be shipped from here",
 	} {
 		if !errors.Is(err, ErrFenced) || !bytes.Contains([]byte(err.Error()), []byte(want)) {
 			t.Error(err)

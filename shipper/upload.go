@@ -20,14 +20,16 @@ import (
 // The log of a timeline is a chain: each segment begins right behind the end of the one in front, the first
 // one right behind the start of the timeline. A writer holds a position in the chain: the start, or the end of a
 // segment that it found when it attached, or that it created, or that it found in place of its own, equal to the
-// byte. From position p it creates the segment named p+1, and nothing else, and no other one before that is
+// byte or in its transactions. From position p it creates the segment named p+1, and nothing else, and no other one before that is
 // there (upload: one after the other; after one that did not land, none).
 //
 //   - When it succeeds, no segment p+1 was there. But each segment of a chain except the last is followed by the one that
 //     begins behind it. So the one that ends in p was the last (or the chain was empty, and p its start), and the
 //     chain is longer by one. Its writer's database was at p what the chain says, and nobody else can succeed from p any more.
 //   - When the name is taken, by what we were about to write, that is our own lost acknowledgement, or a clone of
-//     ours that shipped the same transactions, from the same memory: it has done our work. p moves to the segment's end, which is in the chain.
+//     ours that shipped the same transactions, from the same memory: it has done our work. When it is taken by the
+//     same transactions, or the first few of them, in a segment that was cut in another way, that is what an earlier process of ours sent, or such
+//     a clone again (overtaken). p moves to the segment's end, which is in the chain.
 //   - When it is taken by anything else, another writer was here, and we are fenced, having written nothing.
 //
 // So where two writers part, the first segments of theirs that differ begin behind the same p and have one name: whatever
@@ -108,14 +110,17 @@ func (s *Shipper) landed(b *batch, err error) {
 // uploadBatch creates the object of a batch. It returns when that is done, when
 // another writer's object has the name (ErrFenced), or when ctx ends.
 func (s *Shipper) uploadBatch(ctx context.Context, b *batch) error {
-	name := segment.LogName(s.timeline, b.first)
 	for {
+		name, done := segment.LogName(s.timeline, b.first), true
 		killpoint.Hit("shipper/segment-before")
 		err := s.store.Create(ctx, name, b.out.body)
 		killpoint.Hit("shipper/segment-stored")
 		if errors.Is(err, store.ErrExist) {
-			err = s.ours(ctx, name, b.info)
+			done, err = s.taken(ctx, name, b)
 			killpoint.Hit("shipper/segment-read-back")
+		}
+		if err == nil && !done {
+			continue
 		}
 		if err == nil || errors.Is(err, ErrFenced) || ctx.Err() != nil {
 			return err
@@ -125,6 +130,24 @@ func (s *Shipper) uploadBatch(ctx context.Context, b *batch) error {
 			return err
 		}
 	}
+}
+
+// taken decides about a batch whose name was taken: done when it is what we were about to write, or as good as that. Otherwise
+// b is shorter now, or the error is ErrFenced.
+func (s *Shipper) taken(ctx context.Context, name string, b *batch) (done bool, err error) {
+	err = s.ours(ctx, name, b.info)
+	var f *foreignError
+	if !errors.As(err, &f) || f.got != f.own {
+		return err == nil, err
+	}
+	o, err := s.store.Stat(ctx, name)
+	if err == nil {
+		done, err = s.overtaken(ctx, o, b)
+	}
+	if err != nil && !errors.Is(err, ErrFenced) {
+		err = fmt.Errorf("read back %s: %w", name, err)
+	}
+	return done, err
 }
 
 // ours reads back an object whose name was taken: nil when it is what we were about
@@ -152,8 +175,8 @@ type foreignError struct {
 
 func (e *foreignError) Error() string {
 	if e.got == e.own {
-		return fmt.Sprintf("%v: %s has other content than was to be shipped from here, under the id of this writer: a clone of this machine ships too, "+
-			"or what an earlier process sent arrived late; end the clone, and open the database again to go on", ErrFenced, e.object)
+		return fmt.Sprintf("%v: %s has other transactions than were to be shipped from here, under the id of this writer: a clone of this machine ships too; "+
+			"end one of the two, and open the database again to go on", ErrFenced, e.object)
 	}
 	return fmt.Sprintf("%v: %s was written by %v, this is %v", ErrFenced, e.object, e.got, e.own)
 }
