@@ -35,9 +35,8 @@ func AtTx(tx uint64) Target { return Target{kind: atTx, tx: tx} }
 
 // AtTime is the last transaction that was committed at or before t.
 //
-// Commit times are what the writer's clock said, and clocks are set back. On one timeline times stand
-// still then until the clock has caught up, and the last transaction of those with one time is meant; where a
-// timeline left another one they may go back. The
+// Commit times are what the writer's clock said, and clocks are set back. On one timeline each transaction has a later
+// time than the one before all the same; where a timeline left another one they may go back. The
 // transaction X that is chosen always has a time not after t, and the one
 // behind X in the history has a time after t (or X is the last one). Where the clock never
 // went back there is only one such X. Where it did there may be several, and

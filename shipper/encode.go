@@ -40,10 +40,11 @@ func (s *Shipper) begin(t transaction) error {
 	return s.batch.enc.Begin(segment.Tx{Number: t.number, Span: t.span, Time: s.commitTime(t.time), PageCount: t.pageCount})
 }
 
-// commitTime is the time that a transaction gets in the replica, where times never go back on a timeline: a moment would
-// have several points then, or the wrong one. When the clock was set back they stand still until it has caught up.
+// commitTime is the time that a transaction gets in the replica, where each one of a timeline is later than the one before: so
+// a moment has one point, and the time of a point means that point. When the clock was set back, or several were captured as
+// one range, they follow each other by a nanosecond.
 func (s *Shipper) commitTime(at int64) int64 {
-	if at >= s.latest {
+	if at > s.latest {
 		s.latest, s.isBack = at, false
 		return at
 	}
@@ -51,6 +52,7 @@ func (s *Shipper) commitTime(at int64) int64 {
 		s.isBack = true
 		s.noteClock(back)
 	}
+	s.latest++
 	return s.latest
 }
 

@@ -108,7 +108,7 @@ type Shipper struct {
 	lost     *lostPoint       // where the database was found behind its replica; nil: it wasn't
 	unbegun  bool             // the timeline was opened for pages of another size, and has no snapshot yet
 	place    wal.Place        // of the last transaction encoded
-	latest   int64            // commit time of the last transaction encoded, unix nanoseconds: the next one has no earlier one
+	latest   int64            // commit time of the last transaction encoded, unix nanoseconds: the next one has a later one
 	isBack   bool             // the clock is behind latest, and that was noted
 	grown    uint32           // pages up to which every one has a sum
 	cache    *imageCache

@@ -180,9 +180,9 @@ func (s *Shipper) noteResync(reason string, number, span uint64) {
 func (s *Shipper) noteClock(back time.Duration) {
 	until := time.Unix(0, s.latest).UTC().Format(time.RFC3339)
 	s.mu.Lock()
-	s.noticeLocked(fmt.Sprintf("the clock was set back by %v: in the replica commits have the time %s until it is past that; restore them by number", back.Round(time.Second), until))
+	s.noticeLocked(fmt.Sprintf("the clock was set back by %v: until it is past %s commits follow each other by a nanosecond in the replica", back.Round(time.Second), until))
 	s.mu.Unlock()
-	s.log.Warn("the clock was set back: commits have the time of the newest one until it has caught up", "back", back, "time", until)
+	s.log.Warn("the clock was set back: until it has caught up, commits follow each other by a nanosecond", "back", back, "time", until)
 }
 
 // noticeTimeline says that a new timeline was opened.

@@ -264,11 +264,12 @@ func (w *world) replayTo(ctx context.Context, end replica.Pos) (*replayer, error
 
 // replayer is the oracle's restore: slow and simple.
 type replayer struct {
-	w     *world
-	pages image
-	table *pagesum.Table
-	at    uint64
-	txs   []segment.Tx
+	w        *world
+	pages    image
+	table    *pagesum.Table
+	at       uint64
+	txs      []segment.Tx
+	timeline uint32 // of the last of txs
 }
 
 func (r *replayer) object(name string, last uint64) error {
@@ -339,10 +340,10 @@ func (r *replayer) transaction(d *segment.Decoder, t segment.Tx, h segment.Heade
 	if want, ok := r.w.want[replica.Pos{Timeline: h.Timeline, Tx: t.Number}]; ok && !want.equal(r.pages) {
 		return errors.New("the database is not what it was")
 	}
-	if n := len(r.txs); n > 0 && t.Time < r.txs[n-1].Time {
-		return fmt.Errorf("its time is %v before that of transaction %d", time.Duration(r.txs[n-1].Time-t.Time), r.txs[n-1].Number)
+	if n := len(r.txs); n > 0 && h.Timeline == r.timeline && t.Time <= r.txs[n-1].Time {
+		return fmt.Errorf("its time is %v before that of transaction %d, and has to be later", time.Duration(r.txs[n-1].Time-t.Time), r.txs[n-1].Number)
 	}
-	r.at = t.Number
+	r.at, r.timeline = t.Number, h.Timeline
 	r.txs = append(r.txs, t)
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/url"
@@ -37,21 +38,26 @@ type badPlace struct {
 	behind store.Store       // what that stores in
 	stuck  *stuck            // when faults hang
 	driver string
+	points []point  // noted
+	given  sync.Map // bodies of what was created, by name
 }
 
 // badStores are the stores of this process by the host of their URL: bad://x has faults, good://x is what lies behind.
-var badStores sync.Map
+var (
+	badStores     sync.Map
+	badStoresMade atomic.Int64
+)
 
 // Drivers that try again soon what has failed.
 const (
 	impatient = "seawal-impatient"
 	hasty     = "seawal-hasty"      // and that give up soon when they close
-	smallRing = "seawal-small-ring" // and whose ring is small
+	smallRing = "seawal-small-ring" // and whose ring is small, and segments
 	squashing = "seawal-squashing"  // and that let go of a log that grows past 2 MiB
 	blocking  = "seawal-blocking"   // or have writers wait then
 )
 
-// Of the last two: MaxWAL, and the size of a segment.
+// MaxWAL of the last two, and the size of a segment of the last three.
 const (
 	smallMaxWAL  = 2 << 20
 	smallSegment = 64 << 10
@@ -77,8 +83,8 @@ func init() {
 	registerImpatient(hasty, base)
 	base.RingBytes = 1 << 20
 	base.CloseTimeout = 0
-	registerImpatient(smallRing, base)
 	base = vfs.SmallSegments(base, smallSegment)
+	registerImpatient(smallRing, base)
 	base.MaxWAL, base.CheckpointBytes = smallMaxWAL, 1<<20
 	registerImpatient(squashing, base)
 	base.OnFull = vfs.Block
@@ -101,12 +107,34 @@ type unclosed struct{ *faultstore.Store }
 
 func (unclosed) Close() error { return nil }
 
+// remembering keeps what is created, so that a test can put back what it has taken away.
+type remembering struct {
+	store.Store
+	given *sync.Map
+}
+
+func (r remembering) Create(ctx context.Context, name string, body store.Body) error {
+	in, err := body()
+	if err != nil {
+		return err
+	}
+	all, err := io.ReadAll(in)
+	if err = errors.Join(err, in.Close()); err != nil {
+		return err
+	}
+	if err := r.Store.Create(ctx, name, store.BytesBody(all)); err != nil {
+		return err
+	}
+	r.given.Store(name, all)
+	return nil
+}
+
 func newBadPlace(t *testing.T, rules ...faultstore.Rule) *badPlace {
 	t.Helper()
-	name := strings.ToLower(strings.NewReplacer("/", "-", "=", "-", "_", "-", ",", "-", "#", "-").Replace(t.Name()))
+	name := fmt.Sprintf("store%d", badStoresMade.Add(1))
 	b := &badPlace{driver: impatient, stuck: newStuck(), behind: storetest.NewMemory()}
 	b.place = place{t, filepath.Join(t.TempDir(), "app.db"), "bad://" + name}
-	b.faults = faultstore.Wrap(b.behind, faultstore.Options{Clock: b.stuck}, rules...)
+	b.faults = faultstore.Wrap(remembering{b.behind, &b.given}, faultstore.Options{Clock: b.stuck}, rules...)
 	badStores.Store(name, b)
 	t.Cleanup(func() { badStores.Delete(name) })
 	return b

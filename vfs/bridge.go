@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 	"unsafe"
 
 	_ "github.com/mattn/go-sqlite3" // the one SQLite of the program: the shim's symbols resolve against it
@@ -307,6 +308,9 @@ func (t tap) fileSize(reader int) (int64, error) {
 	}
 	return int64(n), nil
 }
+
+// skewClock makes commits of this process as much later, or earlier, than they are. For tests.
+func skewClock(d time.Duration) { C.seawal_clock_skew(C.int64_t(d)) }
 
 // handles names databases to C.
 var handles struct {

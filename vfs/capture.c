@@ -15,10 +15,15 @@
 
 /******************************* Helpers *************************************/
 
+static i64 clockSkew = 0;   /* atomic; for tests, as if the clock had been set */
+
+void seawal_clock_skew(int64_t nSkew){ __atomic_store_n(&clockSkew, nSkew, __ATOMIC_RELAXED); }
+
+/* The time of a commit. It may go back: the consumer sees to it that the replica's times don't. */
 static i64 now(void){
   struct timespec t;
   clock_gettime(CLOCK_REALTIME, &t);
-  return (i64)t.tv_sec*1000000000 + t.tv_nsec;
+  return (i64)t.tv_sec*1000000000 + t.tv_nsec + __atomic_load_n(&clockSkew, __ATOMIC_RELAXED);
 }
 
 /* Reads the header. Returns 0 while it is invalid: nobody has recovered it yet,

@@ -6,6 +6,9 @@ import (
 	"seawal/store"
 )
 
+// SkewClock sets the clock that commits are timed by.
+var SkewClock = skewClock
+
 // RandomStatement is one step of a random workload, for the tests from outside.
 var RandomStatement = randomStatement
 

@@ -19,6 +19,11 @@ import (
 func downPlace(t *testing.T, driver string) (*badPlace, *faultstore.Toggle) {
 	t.Helper()
 	t.Parallel()
+	return downPlaceSerial(t, driver)
+}
+
+func downPlaceSerial(t *testing.T, driver string) (*badPlace, *faultstore.Toggle) {
+	t.Helper()
 	down := new(faultstore.Toggle)
 	b := newBadPlace(t, faultstore.When(down, faultstore.Fail(errReset)))
 	b.driver = driver
@@ -31,6 +36,16 @@ func shippingPlace(t *testing.T, driver, params string) (*badPlace, *faultstore.
 	t.Helper()
 	b, down := downPlace(t, driver)
 	db := b.open(params)
+	b.write(db, 1, 2, 10)
+	flush(t, db)
+	return b, down, db
+}
+
+// shippingPlaceSerial is the same for a test that changes the whole process.
+func shippingPlaceSerial(t *testing.T, driver string) (*badPlace, *faultstore.Toggle, *sql.DB) {
+	t.Helper()
+	b, down := downPlaceSerial(t, driver)
+	db := b.open("")
 	b.write(db, 1, 2, 10)
 	flush(t, db)
 	return b, down, db
@@ -284,7 +299,7 @@ func TestOutageAtTheFirstOpen(t *testing.T) {
 			b.write(db, 1, 3, 20)
 			b.until(db, "error", hasFailed)
 			st := b.status(db)
-			if st.Mode != "attaching" && st.Mode != "empty" || st.LagTransactions < 60 || !st.Durable.IsZero() {
+			if st.Mode != "attaching" && st.Mode != "empty" || st.LagTransactions < 30 || !st.Durable.IsZero() {
 				t.Errorf("in the outage: %+v", st)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)

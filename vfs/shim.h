@@ -144,6 +144,9 @@ int seawal_tap_empty(SeawalTap*, uint64_t iTicket);
 /* Nobody consumes from now on, or somebody does again. Any thread. */
 void seawal_tap_alone(SeawalTap*, int isAlone);
 
+/* For tests: every commit from now on is so many nanoseconds later, or earlier. Any thread. */
+void seawal_clock_skew(int64_t nSkew);
+
 /* In bridge.go, called on the thread of the connection. zName and zArg belong
 ** to SQLite. seawalGoPragma returns 1 when it knows the pragma, with a string from
 ** malloc() in *pzOut, *pIsError saying which kind, and *piRemote 0 or 1 when the durability of this connection changes, else -1. */
