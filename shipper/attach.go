@@ -30,15 +30,18 @@ func (s *Shipper) attachUntilDone(ctx context.Context) error {
 			return err
 		}
 		s.dropBatch()
+		if errors.Is(err, ErrLocked) {
+			if err := s.standBy(ctx); err != nil {
+				return err
+			}
+			continue
+		}
 		s.noteError(err)
 		if errors.Is(err, ErrBehind) {
 			if err := s.waitBehind(ctx, err); err != nil {
 				return err
 			}
 			continue
-		}
-		if errors.Is(err, ErrLocked) {
-			s.letGo() // the other process ships it
 		}
 		if s.nothingToDo() {
 			return errNothingToDo
@@ -112,6 +115,9 @@ func (s *Shipper) openFolder() error {
 	s.writer = segment.NewID()
 	if st != nil {
 		s.writer = st.Writer
+	}
+	if err := s.beginTelling(); err != nil {
+		s.log.Warn("other processes can't see how far shipping is", "err", err)
 	}
 	return nil
 }
@@ -202,6 +208,7 @@ func (s *Shipper) setTable(t *pagesum.Table) { s.table, s.grown = t, t.Len() }
 // known, once and for all: transaction = base + ticket. On another timeline the numbers go on.
 // No segment is under way.
 func (s *Shipper) publish(durable replica.Pos, base uint64) {
+	defer s.Tell()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.mapped {

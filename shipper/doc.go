@@ -45,6 +45,10 @@
 // The page size may change later too, by a VACUUM: what was committed before is shipped, then a new timeline begins with a
 // snapshot (resize.go).
 //
+// # Several processes
+//
+// The lock of the state folder decides who ships. The others stand by: standby.go.
+//
 // # Goroutines
 //
 //	name      owner     stops when                                      joined
@@ -52,6 +56,7 @@
 //	                    context ended; an error that is fatal only
 //	                    makes it let go of what is captured
 //	uploader  drain     drain has closed its queue of batches           by drain, before it ends
+//	hearing   drain     drain gives the lock of the state folder back   by drain
 //
 // There are no others. A snapshot is uploaded by drain itself, and encoded by
 // the reader that the store reads.
@@ -59,7 +64,8 @@
 // # Locks
 //
 // Shipper.mu guards the fields below it. spares.mu guards the memory of batches. Neither is
-// held across I/O or while the other is taken. Everything above mu belongs to the
+// held across I/O or while the other is taken. tellMu comes before mu, and is held while some bytes are written to a local
+// file. Everything above mu belongs to the
 // drain goroutine; the uploader reads of it what doesn't change once a batch was handed over.
 //
 // # Errors

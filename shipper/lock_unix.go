@@ -29,4 +29,26 @@ func takeLock(path string) (*lock, error) {
 	return &lock{f}, nil
 }
 
+// showStandby lets the process that ships see that this one stands by, until release.
+func showStandby(path string) (*lock, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("show that this process stands by: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); err != nil {
+		f.Close() // nothing was written
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return &lock{f}, nil
+}
+
+// hasStandby says whether another process stands by.
+func hasStandby(path string) bool {
+	l, err := takeLock(path)
+	if err == nil {
+		l.release()
+	}
+	return errors.Is(err, ErrLocked)
+}
+
 func (l *lock) release() { l.f.Close() } // nothing was written

@@ -87,9 +87,10 @@ func orDefault[T comparable](p *T, value T) {
 // Shipper ships the commits of one database to one replica. Its methods are safe
 // for concurrent use.
 type Shipper struct {
-	cfg Config
-	src Source
-	log *slog.Logger
+	cfg    Config
+	src    Source
+	sharer Sharer // src, if it is one
+	log    *slog.Logger
 
 	stop     context.CancelFunc // ends all work at once
 	kick     chan struct{}      // capacity 1: the drain goroutine has to look again
@@ -120,6 +121,10 @@ type Shipper struct {
 	lockPage uint32    // page that is never part of the database
 	spare    spares    // memory of batches; shared with the uploader
 
+	tellMu  sync.Mutex // for telling
+	telling *telling   // nil unless this process ships
+	hearing *hearing   // of the drain goroutine
+
 	mu           sync.Mutex
 	started      bool           // guarded by mu, like all below
 	closing      bool           // ship what is there, then end
@@ -139,7 +144,10 @@ type Shipper struct {
 	ending       error          // why it is to end once it has shipped what is captured
 	behindErr    error          // why nothing is shipped: the database is at an earlier point than the replica;
 	behindTicket uint64         // until something is committed behind this ticket
-	changed      chan struct{}  // closed and replaced when one of mapped, durable, failure, ended changes
+	standby      bool           // another process ships
+	handed       bool           // and has shipped all that was committed here
+	given        given          // positions that the application has of it
+	changed      chan struct{}  // closed and replaced when one of mapped, durable, failure, standby, ended changes
 	stat         statusRecord   // for Status
 	pending      []pendingBatch // open, waiting and in flight, oldest first
 }
@@ -160,6 +168,7 @@ func New(cfg Config) (*Shipper, error) {
 		changed:  make(chan struct{}),
 		stat:     statusRecord{mode: ModeAttaching},
 	}
+	s.sharer, _ = cfg.Source.(Sharer)
 	if cfg.Found != "" {
 		s.noticeLocked(cfg.Found)
 	}
@@ -188,9 +197,9 @@ func (s *Shipper) run(ctx context.Context) {
 	uploader.Go(func() { s.upload(ctx) })
 
 	err := s.attachAndDrain(ctx)
-	if err != nil && ctx.Err() == nil {
+	failed := err != nil && ctx.Err() == nil
+	if failed {
 		s.fail(err)
-		s.discard(ctx)
 	}
 	close(s.uploads)
 	if err != nil {
@@ -199,8 +208,12 @@ func (s *Shipper) run(ctx context.Context) {
 	uploader.Wait()
 	s.dropBatch()
 	s.releaseCache()
+	s.endTelling()
 	if s.lock != nil {
-		s.lock.release()
+		s.lock.release() // another process may fare better
+	}
+	if failed {
+		s.discard()
 	}
 	if s.store != nil {
 		if err := s.store.Close(); err != nil {
@@ -229,9 +242,8 @@ func (s *Shipper) attachAndDrain(ctx context.Context) error {
 
 // discard lets go of what is captured once nothing is shipped any more: the log
 // must not be held back for ever. It ends when the Shipper is closed.
-func (s *Shipper) discard(ctx context.Context) {
-	s.dropBatch()
-	for !s.isClosing() && ctx.Err() == nil {
+func (s *Shipper) discard() {
+	for !s.isClosing() {
 		s.letGo()
 		if !s.src.Idle() {
 			continue
@@ -239,7 +251,6 @@ func (s *Shipper) discard(ctx context.Context) {
 		select {
 		case <-s.src.Wake():
 		case <-s.kick:
-		case <-ctx.Done():
 		}
 	}
 }
@@ -288,6 +299,9 @@ func (s *Shipper) unshipped() error {
 	last, _ := s.src.Last()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.handed {
+		return nil
+	}
 	e := &UnshippedError{Err: s.failure, Commits: last}
 	if e.Err == nil {
 		e.Err = s.stat.err

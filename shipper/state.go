@@ -237,6 +237,10 @@ func (s *Shipper) saveClean(ctx context.Context) {
 	}
 	st := s.stateNow()
 	killpoint.Hit("shipper/all-shipped")
+	if hasStandby(s.statePath(standbyFile)) {
+		s.saveNow(st) // the log shows it how to go on; an empty one would not
+		return
+	}
 	if src, ok := s.src.(Settler); ok {
 		if err := src.Settle(); err != nil {
 			s.log.Warn("emptying the log at the end", "err", err)

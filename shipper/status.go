@@ -16,6 +16,8 @@ type Mode string
 const (
 	// ModeAttaching: it compares the database with the replica, or waits until the store answers.
 	ModeAttaching Mode = "attaching"
+	// ModeStandby: another process ships this database, with what is committed here. This one takes over when that ends.
+	ModeStandby Mode = "standby"
 	// ModeEmpty: there is no replica yet, and no page in the database.
 	ModeEmpty Mode = "empty"
 	// ModeSnapshot: it ships the whole database.

@@ -95,16 +95,16 @@ func (s *Shipper) landed(b *batch, err error) {
 		s.freeBatch(b) // and stays in pending: it is what was not shipped
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.flying--
-	if err != nil {
-		return
+	if err == nil {
+		s.durable = b.last
+		s.stat.segments++
+		s.stat.segBytes += uint64(b.info.Size)
+		s.broadcastLocked()
+		killpoint.Hit("shipper/durable-moved")
 	}
-	s.durable = b.last
-	s.stat.segments++
-	s.stat.segBytes += uint64(b.info.Size)
-	s.broadcastLocked()
-	killpoint.Hit("shipper/durable-moved")
+	s.mu.Unlock()
+	s.Tell()
 }
 
 // uploadBatch creates the object of a batch. It returns when that is done, when

@@ -2,6 +2,7 @@ package shipper
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"seawal/internal/replica"
@@ -22,6 +23,8 @@ func (s *Shipper) until(ctx context.Context, cond func() (done bool, err error))
 				err = s.behindErr // for as long as nobody writes
 			case s.ended:
 				err = ErrClosed
+			case s.standby && s.sharer != nil:
+				err = errStandby
 			}
 		}
 		s.mu.Unlock()
@@ -42,15 +45,22 @@ func (s *Shipper) until(ctx context.Context, cond func() (done bool, err error))
 // that of ctx.
 func (s *Shipper) Position(ctx context.Context) (replica.Pos, error) {
 	ticket, _ := s.src.Last()
-	var pos replica.Pos
-	err := s.until(ctx, func() (bool, error) {
-		pos = s.posLocked(ticket)
-		return s.mapped, nil
-	})
-	if err != nil {
-		return replica.Pos{}, fmt.Errorf("position of the replica: %w", err)
+	for {
+		var pos replica.Pos
+		err := s.until(ctx, func() (bool, error) {
+			pos = s.posLocked(ticket)
+			return s.mapped, nil
+		})
+		if errors.Is(err, errStandby) {
+			pos, _, err = s.askPosition(ctx, wakeTell)
+		}
+		switch {
+		case err == nil:
+			return pos, nil
+		case !errors.Is(err, errTurn):
+			return replica.Pos{}, fmt.Errorf("position of the replica: %w", err)
+		}
 	}
-	return pos, nil
 }
 
 // posLocked is the position of a ticket, once mapped.
@@ -73,19 +83,31 @@ func (s *Shipper) Durable() replica.Pos {
 // segment close early. Errors: ErrFenced and whatever else stopped shipping,
 // ErrClosed, and ctx.Err() wrapped: committed locally, replication unknown.
 func (s *Shipper) Wait(ctx context.Context, pos replica.Pos) error {
-	err := s.until(ctx, func() (bool, error) {
-		if s.mapped && pos.Timeline > s.timeline {
-			return false, fmt.Errorf("the database is on timeline %d", s.timeline)
+	for {
+		if s.isStale(pos) {
+			// Told by a process that ships no more, before it was durable: who ships now may number otherwise.
+			ticket, _ := s.src.Last()
+			return s.WaitTicket(ctx, ticket, false)
 		}
-		if s.mapped && pos.Timeline < s.mappedOn {
-			return true, nil // of an earlier life
+		err := s.until(ctx, func() (bool, error) {
+			if s.mapped && pos.Timeline > s.timeline {
+				return false, fmt.Errorf("the database is on timeline %d", s.timeline)
+			}
+			if s.mapped && pos.Timeline < s.mappedOn {
+				return true, nil // of an earlier life
+			}
+			return s.mapped && pos.Tx <= s.durable, nil
+		})
+		if errors.Is(err, errStandby) {
+			err = s.askDurable(ctx, pos, s.epochOf(pos))
 		}
-		return s.mapped && pos.Tx <= s.durable, nil
-	})
-	if err != nil {
-		return fmt.Errorf("wait for %v: %w", pos, err)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, errTurn):
+			return fmt.Errorf("wait for %v: %w", pos, err)
+		}
 	}
-	return nil
 }
 
 // Flush ships at once, and waits until everything that was committed before the
@@ -121,6 +143,10 @@ func (s *Shipper) Ticket(ctx context.Context, pos replica.Pos) (ticket uint64, e
 		}
 		return s.mapped, nil
 	})
+	if errors.Is(err, errStandby) {
+		ticket, _ = s.src.Last() // at least as much
+		return ticket, nil
+	}
 	if err != nil {
 		return 0, fmt.Errorf("commit of %v: %w", pos, err)
 	}
@@ -128,14 +154,22 @@ func (s *Shipper) Ticket(ctx context.Context, pos replica.Pos) (ticket uint64, e
 }
 
 func (s *Shipper) waitTicket(ctx context.Context, ticket uint64, now bool) error {
-	if now {
-		s.mu.Lock()
-		s.urgent = max(s.urgent, ticket)
-		s.mu.Unlock()
-		s.poke()
+	for {
+		if now {
+			s.mu.Lock()
+			s.urgent = max(s.urgent, ticket)
+			s.mu.Unlock()
+			s.poke()
+		}
+		err := s.until(ctx, func() (bool, error) {
+			// The difference, because base may stand for a negative number.
+			return s.mapped && int64(s.durable-(s.base+ticket)) >= 0, nil
+		})
+		if errors.Is(err, errStandby) {
+			err = s.askAll(ctx, now)
+		}
+		if !errors.Is(err, errTurn) {
+			return err
+		}
 	}
-	return s.until(ctx, func() (bool, error) {
-		// The difference, because base may stand for a negative number.
-		return s.mapped && int64(s.durable-(s.base+ticket)) >= 0, nil
-	})
 }

@@ -244,6 +244,16 @@ const (
 // poll publishes what other processes have committed, as far as the mapped wal-index tells. It makes no system call.
 func (t tap) poll() pollResult { return pollResult(C.seawal_tap_poll(t.c)) }
 
+// mark is what is captured, and its last ticket.
+func (t tap) mark() (shipper.Mark, uint64) {
+	var m C.SeawalMark
+	C.seawal_tap_mark(t.c, &m)
+	if m.isCounter != 0 {
+		return shipper.Mark{Rollback: true, Counter: uint32(m.iCounter)}, uint64(m.iTicket)
+	}
+	return shipper.Mark{Salt: [2]uint32{uint32(m.aSalt[0]), uint32(m.aSalt[1])}, Frame: uint32(m.mxFrame)}, uint64(m.iTicket)
+}
+
 // moved says whether another file than the one that was opened first is at the database's path, or none: for good.
 func (t tap) moved() bool { return C.seawal_tap_moved(t.c) != 0 }
 

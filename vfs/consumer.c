@@ -160,6 +160,16 @@ int seawal_tap_poll(SeawalTap *pTap){
   return eFound;
 }
 
+void seawal_tap_mark(SeawalTap *pTap, SeawalMark *pOut){
+  pthread_mutex_lock(&pTap->mutex);
+  pOut->isCounter = pTap->isCounter;
+  pOut->iCounter = pTap->iCounter;
+  memcpy(pOut->aSalt, pTap->aSalt, sizeof(pOut->aSalt));
+  pOut->mxFrame = pTap->mxFrame;
+  pOut->iTicket = pTap->iTicket;
+  pthread_mutex_unlock(&pTap->mutex);
+}
+
 int seawal_tap_moved(SeawalTap *pTap){
   int isMoved;
   pthread_mutex_lock(&pTap->mutex);

@@ -136,6 +136,19 @@ func (c *cursor) Next() (shipper.Commit, bool) {
 	return out, true
 }
 
+// PassOn is shipper.Sharer's. The cursor has not attached by it.
+func (c *cursor) PassOn() {
+	f := c.feed
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for more := true; more; more = f.fillLocked() {
+		c.left, c.next = nil, f.endLocked()
+		c.done = c.next
+		c.holdLocked(0)
+		f.trimLocked()
+	}
+}
+
 // Release is shipper.Source's.
 func (c *cursor) Release(ticket uint64) {
 	f := c.feed

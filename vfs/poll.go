@@ -137,7 +137,11 @@ func (p *poll) once() {
 	default:
 		return
 	}
-	if found := p.source.tap.poll(); found == pollDone || found == pollCounter && !p.source.counterMoved() {
+	found := p.source.tap.poll()
+	for _, l := range p.run.replicas {
+		l.shipper.Tell()
+	}
+	if found == pollDone || found == pollCounter && !p.source.counterMoved() {
 		return
 	}
 	look := make(chan struct{})

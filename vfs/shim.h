@@ -114,6 +114,17 @@ void seawal_tap_ask(SeawalTap*, uint32_t nFrame);    /* ask once for a checkpoin
 #define SEAWAL_POLL_UNMAPPED  2   /* none of our connections has the log open */
 int seawal_tap_poll(SeawalTap*);
 
+/* Where the database is, in terms that every process which has it open shares, with the last commit in it. Any thread. */
+typedef struct SeawalMark SeawalMark;
+struct SeawalMark {
+  int isCounter;             /* a rollback journal mode, or a log that has just begun: iCounter counts */
+  uint32_t iCounter;
+  uint32_t aSalt[2];
+  uint32_t mxFrame;
+  uint64_t iTicket;
+};
+void seawal_tap_mark(SeawalTap*, SeawalMark*);
+
 /* 1 when another file than the one that was opened first is at the database's path, or none: for good. One system
 ** call. Any thread. */
 int seawal_tap_moved(SeawalTap*);

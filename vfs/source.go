@@ -21,6 +21,7 @@ import (
 var (
 	_ shipper.Source  = (*source)(nil)
 	_ shipper.Settler = (*source)(nil)
+	_ shipper.Sharer  = (*source)(nil)
 )
 
 // source is a database as the shipper of one replica sees it.
@@ -227,6 +228,24 @@ func (s *source) tryBeginLocked() (shipper.ReadTx, error) {
 	}
 	s.pinned = tx
 	return tx, nil
+}
+
+// PassOn implements shipper.Sharer. A stand-by keeps a connection open, so that the log is not deleted when the process that
+// ships is gone.
+func (s *source) PassOn() {
+	s.cursor.PassOn()
+	s.mu.Lock()
+	open := s.reader != nil
+	s.mu.Unlock()
+	if !open {
+		s.look()
+	}
+}
+
+// Mark implements shipper.Sharer.
+func (s *source) Mark() (shipper.Mark, uint64) {
+	s.tap.poll() // what it leaves undone, the poller does
+	return s.tap.mark()
 }
 
 // look publishes what other processes have committed, with a read lock for a moment. It tries once: what is locked is

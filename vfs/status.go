@@ -11,7 +11,7 @@ import (
 // ReplicaStat is how the replication to one replica is going.
 type ReplicaStat struct {
 	Replica string `json:"replica"` // URL, without credentials
-	Mode    string `json:"mode"`    // attaching, empty, snapshot, shipping, behind or stopped
+	Mode    string `json:"mode"`    // attaching, standby, empty, snapshot, shipping, behind or stopped
 	Fenced  bool   `json:"fenced"`  // stopped because another writer has the replica
 
 	Captured Pos `json:"captured"` // last commit of the database; zero until the replica has answered once
