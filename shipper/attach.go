@@ -241,12 +241,16 @@ func (s *Shipper) meet(ctx context.Context, rep replica.Replica, p *pinned) erro
 		return fmt.Errorf("%w: it opened timeline %d (%s), this database was shipped on %d; run restore to follow it, or remove %s to go on from here on a timeline of its own",
 			ErrFenced, newest.Timeline, newest.Reason, st.Position.Timeline, s.cfg.StateDir)
 	}
-	o, err := s.findOrigin(ctx, rep, all)
-	if err != nil {
-		return err
-	}
+	s.newest = newest.Timeline
 	if newest.PageSize = rep.PageSize; newest.Timeline != 0 {
 		newest.PageSize = replica.PageSizeAt(rep, all, replica.Pos{Timeline: newest.Timeline, Tx: math.MaxUint64})
+	}
+	o, err := s.findOrigin(ctx, rep, all)
+	if replica.IsDamage(err) && !s.isMapped() {
+		o, err = s.heal(ctx, newest, err)
+	}
+	if err != nil {
+		return err
 	}
 	switch {
 	case s.isMapped() && newest.Timeline != 0 && newest.Writer != s.writer:
@@ -254,7 +258,7 @@ func (s *Shipper) meet(ctx context.Context, rep replica.Replica, p *pinned) erro
 	case s.isMapped() && !o.pos.IsZero() && o.writer != s.writer:
 		return fmt.Errorf("%w: %v was shipped while this writer attached", ErrFenced, o.pos)
 	case o.pos.IsZero():
-		return s.startRoot(ctx, newest, p)
+		return s.startRoot(ctx, newest, o.takeover, p)
 	case s.isMapped():
 		// An earlier attempt got this far, and its acknowledgement was lost.
 		s.setPageSize(newest.PageSize)
@@ -263,10 +267,26 @@ func (s *Shipper) meet(ctx context.Context, rep replica.Replica, p *pinned) erro
 		return s.resync(ctx, errors.New("the first snapshot had to be tried again"))
 	case s.lost != nil && p.Ticket() > s.lost.ticket:
 		return s.carryOut(ctx, newest, s.goOnBehind(), p)
-	case p.PageSize() != o.pageSize:
+	}
+	err = s.meetAt(ctx, newest, o, p)
+	if !replica.IsDamage(err) || s.isMapped() {
+		return err
+	}
+	if o, err = s.heal(ctx, newest, err); err != nil {
+		return err
+	}
+	if o.pos.IsZero() {
+		return s.startRoot(ctx, newest, o.takeover, p)
+	}
+	return s.meetAt(ctx, newest, o, p)
+}
+
+// meetAt brings the database and a point of the replica, its end, together.
+func (s *Shipper) meetAt(ctx context.Context, newest replica.Timeline, o origin, p *pinned) error {
+	if p.PageSize() != o.pageSize {
 		return s.meetResized(ctx, newest, o, p)
 	}
-	if newest.PageSize != o.pageSize {
+	if newest.PageSize != o.pageSize && o.takeover == "" {
 		o.takeover = fmt.Sprintf("timeline %d was opened for pages of %d bytes, and the database has pages of %d", newest.Timeline, newest.PageSize, o.pageSize)
 	}
 	s.setPageSize(o.pageSize)
@@ -276,7 +296,7 @@ func (s *Shipper) meet(ctx context.Context, rep replica.Replica, p *pinned) erro
 	}
 	if table.Total() != o.after {
 		// The state folder says otherwise than the replica, which is right.
-		if table, err = replica.TableAt(ctx, s.store, o.pos, nil, replica.Pos{}); err != nil {
+		if table, err = replica.SoundTableAt(ctx, s.store, o.pos, nil, replica.Pos{}); err != nil {
 			return err
 		}
 	}
@@ -362,20 +382,28 @@ func (s *Shipper) tableAt(ctx context.Context, pos replica.Pos) (*pagesum.Table,
 		if s.state.Position == pos {
 			return s.table, nil
 		}
-		if t, err := replica.TableAt(ctx, s.store, pos, s.table, s.state.Position); err == nil || ctx.Err() != nil {
+		if t, err := replica.SoundTableAt(ctx, s.store, pos, s.table, s.state.Position); err == nil || ctx.Err() != nil {
 			return t, err
 		}
 		// What the folder says doesn't lead there: from the replica alone, then.
 	}
-	return replica.TableAt(ctx, s.store, pos, nil, replica.Pos{})
+	return replica.SoundTableAt(ctx, s.store, pos, nil, replica.Pos{})
 }
 
-// startRoot ships the whole database: the replica has nothing of it yet. newest has its page size.
-func (s *Shipper) startRoot(ctx context.Context, newest replica.Timeline, p *pinned) error {
-	if newest.Timeline == 0 || newest.Writer != s.writer || newest.PageSize != p.PageSize() {
+// startRoot ships the whole database: the replica has nothing of it yet, or, for the reason damage, nothing that can be
+// read. newest has its page size.
+func (s *Shipper) startRoot(ctx context.Context, newest replica.Timeline, damage string, p *pinned) error {
+	if newest.Timeline == 0 || newest.Writer != s.writer || newest.PageSize != p.PageSize() || damage != "" {
+		reason := "first snapshot"
+		if damage != "" {
+			reason = damage
+		}
 		var err error
-		if newest, err = s.openTimeline(ctx, replica.Timeline{Timeline: newest.Timeline + 1, PageSize: p.PageSize(), Reason: "first snapshot"}); err != nil {
+		if newest, err = s.openTimeline(ctx, replica.Timeline{Timeline: newest.Timeline + 1, PageSize: p.PageSize(), Reason: reason}); err != nil {
 			return err
+		}
+		if damage != "" {
+			s.noticeTimeline(newest.Timeline, replica.Pos{}, damage)
 		}
 	}
 	s.setPageSize(p.PageSize())
@@ -402,6 +430,9 @@ func (s *Shipper) openTimeline(ctx context.Context, t replica.Timeline) (replica
 	killpoint.Hit("shipper/timeline-created")
 	if errors.Is(err, store.ErrExist) {
 		return t, fmt.Errorf("%w: timeline %d was opened just now: %w", ErrFenced, t.Timeline, err)
+	}
+	if err == nil {
+		s.newest = t.Timeline
 	}
 	return s.opening, err
 }

@@ -114,23 +114,22 @@ func (s *Shipper) compareEarlier(ctx context.Context, o origin, local *pagesum.T
 	now := len(f.states) + 1
 	f.states[local.Total()] = now
 	m, err := f.find(ctx, s.store, o.pos)
+	if err != nil || m.at.IsZero() {
+		return nil, err
+	}
+	// The search passes over what is damaged; nothing may go on from a point that can't be restored.
+	table, err := replica.SoundTableAt(ctx, s.store, m.at, nil, replica.Pos{})
 	switch {
-	case err != nil || m.at.IsZero():
+	case err != nil:
 		return nil, err
 	case m.state == now && s.state != nil:
 		return nil, s.behind(&lostPoint{at: m.at, end: o.pos, table: local, place: p.place, pageSize: p.PageSize(), ticket: p.Ticket()})
 	case m.state == now:
 		return &plan{at: m.at, table: local, takeover: o.because(fmt.Sprintf("the database was brought back to %v", m.at))}, nil
 	}
-	pl := &plan{at: m.at, place: m.place, takeover: o.because(fmt.Sprintf("the database diverged after %v", m.at))}
-	if m.state < 0 {
-		pl.table, err = replica.TableAt(ctx, s.store, m.at, nil, replica.Pos{})
-	} else {
+	pl := &plan{at: m.at, table: table, place: m.place, takeover: o.because(fmt.Sprintf("the database diverged after %v", m.at))}
+	if m.state >= 0 {
 		pl.place = h.places[m.state]
-		pl.table, err = h.tableAt(ctx, m.state)
-	}
-	if err != nil {
-		return nil, err
 	}
 	if ok, err := s.planLogFrom(p, pl, len(h.states)-1, pl.place); !ok || err != nil || pl.log == nil {
 		return nil, err

@@ -31,6 +31,8 @@
 //	                                                  the next open rolls forward; without a state folder: brought back on
 //	                                                  purpose, a new timeline
 //	at no point, after a reboot     exists            a new timeline, which begins with the difference
+//	any                             damaged           a new timeline, from the newest point before what is missing or
+//	                                                  damaged; where none can be read, one with a snapshot
 //	its pages have another size     exists            a new timeline, which begins with a snapshot; without a state folder [ErrOtherDatabase]
 //	another one, or empty           exists            [ErrOtherDatabase]
 //	shipped here before             newer timeline    [ErrFenced]

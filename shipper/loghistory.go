@@ -22,30 +22,12 @@ func (h *logHistory) read(ctx context.Context) error {
 	if h.file == nil {
 		return nil
 	}
-	return h.walk(ctx, func(t *pagesum.Table, place wal.Place) bool {
+	add := func(t *pagesum.Table, place wal.Place) {
 		h.states, h.places = append(h.states, t.Total()), append(h.places, place)
-		return true
-	})
-}
-
-// tableAt returns the page checksums of a state.
-func (h *logHistory) tableAt(ctx context.Context, state int) (table *pagesum.Table, err error) {
-	i := 0
-	err = h.walk(ctx, func(t *pagesum.Table, _ wal.Place) bool {
-		table = t
-		i++
-		return i <= state
-	})
-	return table, err
-}
-
-// walk calls visit for each state, in order, as long as it returns true. The table changes from call to call.
-func (h *logHistory) walk(ctx context.Context, visit func(t *pagesum.Table, place wal.Place) bool) error {
+	}
 	t := h.file.Clone()
 	rd := wal.NewReader(h.p.log, h.p.header, h.p.header.Start())
-	if !visit(t, rd.Place()) {
-		return nil
-	}
+	add(t, rd.Place())
 	var frame wal.Frame
 	for rd.Place().Frame < h.p.Place().Frame {
 		err := rd.Next(&frame)
@@ -63,9 +45,7 @@ func (h *logHistory) walk(ctx context.Context, visit func(t *pagesum.Table, plac
 			continue
 		}
 		t.Truncate(frame.Commit)
-		if !visit(t, rd.Place()) {
-			return nil
-		}
+		add(t, rd.Place())
 	}
 	return nil
 }

@@ -285,13 +285,22 @@ func (s *Shipper) timeOf(p *pinned) int64 {
 // released already: from what the replica has, with the difference. It returns
 // an error only when shipping has to end.
 func (s *Shipper) resync(ctx context.Context, cause error) error {
+	again := !s.resynced.IsZero() && time.Since(s.resynced) < s.cfg.RetryWait
 	for {
 		s.noteError(cause)
 		s.dropBatch()
+		if again {
+			// What broke the batch broke the one of the last time too, at its end.
+			again = false
+			if err := s.pause(ctx, s.cfg.RetryWait); err != nil {
+				return err
+			}
+		}
 		if err := s.waitLanded(ctx); err != nil {
 			return err
 		}
 		err := s.resyncOnce(ctx, cause)
+		s.resynced = time.Now()
 		if err == nil || ctx.Err() != nil || fatal(err) {
 			return err
 		}
@@ -320,12 +329,18 @@ func (s *Shipper) waitLanded(ctx context.Context) error {
 func (s *Shipper) resyncOnce(ctx context.Context, cause error) error {
 	durable := s.Durable()
 	if !s.unbegun {
-		table, err := replica.TableAt(ctx, s.store, durable, nil, replica.Pos{})
+		table, err := replica.SoundTableAt(ctx, s.store, durable, nil, replica.Pos{})
+		if replica.IsDamage(err) {
+			table, err = s.healLive(ctx, err)
+			durable = s.Durable()
+		}
 		if err != nil {
 			return err
 		}
-		s.setTable(table)
-		s.encoded = durable.Tx - s.base
+		if table != nil {
+			s.setTable(table)
+			s.encoded = durable.Tx - s.base
+		}
 	}
 	p, err := s.pin(ctx)
 	if err != nil {

@@ -80,7 +80,7 @@ func (s *Shipper) beginResized(ctx context.Context, p *pinned) error {
 	}
 	if !s.unbegun || size != s.pageSize {
 		t, err := s.openTimeline(ctx, replica.Timeline{
-			Timeline: at.Timeline + 1, Parent: at.Timeline, ParentTx: at.Tx, PageSize: size, Reason: resized(s.pageSize, size),
+			Timeline: s.newest + 1, Parent: at.Timeline, ParentTx: at.Tx, PageSize: size, Reason: resized(s.pageSize, size),
 		})
 		if err != nil {
 			return err

@@ -99,27 +99,30 @@ type Shipper struct {
 	finished chan struct{}      // closed when every goroutine has ended
 
 	// Of the drain goroutine alone.
-	store    store.Store
-	began    int64  // when Start was called, unix nanoseconds
-	state    *state // nil until the state folder is read
-	lock     *lock
-	table    *pagesum.Table   // of the last transaction encoded
-	fresh    replica.Replica  // of a replica that this Shipper makes
-	opening  replica.Timeline // the last one that this Shipper opened, or tried to
-	lost     *lostPoint       // where the database was found behind its replica; nil: it wasn't
-	unbegun  bool             // the timeline was opened for pages of another size, and has no snapshot yet
-	place    wal.Place        // of the last transaction encoded
-	latest   int64            // commit time of the last transaction encoded, unix nanoseconds: the next one has a later one
-	isBack   bool             // the clock is behind latest, and that was noted
-	grown    uint32           // pages up to which every one has a sum
-	cache    *imageCache
-	enc      encodeScratch
-	batch    *batch    // open; nil when empty
-	encoded  uint64    // last ticket encoded or skipped
-	nextDue  time.Time // earliest time to close a batch by cadence
-	saved    int       // segments since the state was saved
-	lockPage uint32    // page that is never part of the database
-	spare    spares    // memory of batches; shared with the uploader
+	store     store.Store
+	began     int64  // when Start was called, unix nanoseconds
+	state     *state // nil until the state folder is read
+	lock      *lock
+	table     *pagesum.Table   // of the last transaction encoded
+	fresh     replica.Replica  // of a replica that this Shipper makes
+	opening   replica.Timeline // the last one that this Shipper opened, or tried to
+	lost      *lostPoint       // where the database was found behind its replica; nil: it wasn't
+	newest    uint32           // timeline of the replica, as far as is known
+	sawDamage bool             // to the replica, at a second look of which nothing was wrong
+	unbegun   bool             // the timeline was opened for pages of another size, and has no snapshot yet
+	place     wal.Place        // of the last transaction encoded
+	latest    int64            // commit time of the last transaction encoded, unix nanoseconds: the next one has a later one
+	isBack    bool             // the clock is behind latest, and that was noted
+	grown     uint32           // pages up to which every one has a sum
+	cache     *imageCache
+	enc       encodeScratch
+	batch     *batch    // open; nil when empty
+	encoded   uint64    // last ticket encoded or skipped
+	nextDue   time.Time // earliest time to close a batch by cadence
+	resynced  time.Time // when it last went on from what the replica has; zero: never
+	saved     int       // segments since the state was saved
+	lockPage  uint32    // page that is never part of the database
+	spare     spares    // memory of batches; shared with the uploader
 
 	tellMu  sync.Mutex // for telling
 	telling *telling   // nil unless this process ships

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"seawal/internal/pagesum"
 	"seawal/internal/segment"
@@ -57,11 +58,20 @@ func IsDamage(err error) bool {
 // Memory: 8 bytes a page for the table (20 while the index of a snapshot is read),
 // and one Decoder.
 func TableAt(ctx context.Context, s store.Store, pos Pos, from *pagesum.Table, fromPos Pos) (*pagesum.Table, error) {
-	legs, err := Lineage(ctx, s, pos)
+	return tableAt(&walk{ctx: ctx, s: s}, pos, from, fromPos)
+}
+
+// SoundTableAt is TableAt for a position that is to be gone on from: also what the segment that it ends in has
+// behind it is held against its checksums, because no later position can be restored without that segment.
+func SoundTableAt(ctx context.Context, s store.Store, pos Pos, from *pagesum.Table, fromPos Pos) (*pagesum.Table, error) {
+	return tableAt(&walk{ctx: ctx, s: s, strict: true}, pos, from, fromPos)
+}
+
+func tableAt(w *walk, pos Pos, from *pagesum.Table, fromPos Pos) (*pagesum.Table, error) {
+	legs, err := Lineage(w.ctx, w.s, pos)
 	if err != nil {
 		return nil, err
 	}
-	w := &walk{ctx: ctx, s: s}
 	if from != nil {
 		if !inHistory(legs, fromPos) {
 			return nil, fmt.Errorf("rebuild page checksums of %v: %v is not in its history", pos, fromPos)
@@ -72,10 +82,18 @@ func TableAt(ctx context.Context, s store.Store, pos Pos, from *pagesum.Table, f
 	}
 	for _, leg := range legs {
 		if err := w.follow(leg); err != nil {
-			return nil, fmt.Errorf("rebuild page checksums of %v: %w", pos, err)
+			return nil, fmt.Errorf("rebuild page checksums of %v: %w", pos, joinPassed(w.passed, err))
 		}
 	}
 	return w.table, nil
+}
+
+// joinPassed adds to an error what is wrong with the snapshots before.
+func joinPassed(passed, err error) error {
+	if passed == nil {
+		return err
+	}
+	return errors.Join(passed, err)
 }
 
 // inHistory says whether a position lies on the way that legs describe.
@@ -94,14 +112,21 @@ type walk struct {
 	s     store.Store
 	table *pagesum.Table
 	at    uint64 // transaction that table is of
+
+	strict   bool         // the last segment has to be whole, as who restores what comes behind it needs it
+	passed   error        // what is wrong with snapshots that were passed over
+	passedAt uint64       // transaction of the newest of them
+	whole    Pos          // end of the last object that was read to its end, or to that of its leg
+	last     store.Object // which
 }
 
-// start makes the table of the newest snapshot in legs, and returns the legs from
+// start makes the table of the newest snapshot in legs that can be read, and returns the legs from
 // there on.
 func (w *walk) start(legs []Leg, pos Pos) ([]Leg, error) {
 	for i := len(legs) - 1; i >= 0; i-- {
 		leg := legs[i]
-		var found store.Object
+		var all []store.Object
+		var numbers []uint64
 		for o, err := range w.s.List(w.ctx, segment.SnapshotPrefix(leg.Timeline), "") {
 			if err != nil {
 				return nil, fmt.Errorf("list snapshots of timeline %d: %w", leg.Timeline, err)
@@ -113,12 +138,22 @@ func (w *walk) start(legs []Leg, pos Pos) ([]Leg, error) {
 			if n.Last > leg.Last {
 				break
 			}
-			found = o
+			all, numbers = append(all, o), append(numbers, n.Last)
 		}
-		if found.Name == "" {
-			continue
+		for k, o := range slices.Backward(all) {
+			err := w.snapshot(o)
+			if err == nil {
+				return legs[i:], nil
+			}
+			if !IsDamage(err) {
+				return nil, err
+			}
+			// An older one leads there too, with more of the log.
+			w.passed, w.passedAt = errors.Join(w.passed, err), max(w.passedAt, numbers[k])
 		}
-		return legs[i:], w.snapshot(found)
+	}
+	if w.passed != nil {
+		return nil, w.passed
 	}
 	return nil, fmt.Errorf("find a snapshot at or before %v: %w", pos, store.ErrNotExist)
 }
@@ -142,6 +177,7 @@ func (w *walk) snapshot(o store.Object) error {
 			Err:    fmt.Errorf("checksum of the database is %v, its pages have %v", info.After, got),
 		})
 	}
+	w.whole, w.last = Pos{Timeline: info.Timeline, Tx: w.at}, o
 	return nil
 }
 
@@ -224,44 +260,58 @@ func (w *walk) apply(o store.Object, n segment.Name, last uint64) error {
 		return fmt.Errorf("read segment %s: %w", o.Name, err)
 	}
 	defer in.Close()
-	if err := w.decode(in, n, last); err != nil {
+	ended, err := w.decode(in, n, last)
+	if err != nil {
 		return inObject(o.Name, err)
 	}
+	if w.strict && !ended {
+		if _, _, err := Inspect(w.ctx, w.s, o); err != nil {
+			return err
+		}
+	}
+	w.whole, w.last = Pos{Timeline: n.Timeline, Tx: w.at}, o
 	return nil
 }
 
-// decode stops behind transaction last. What the segment has behind it is of no interest, and may be damaged.
-func (w *walk) decode(in io.Reader, n segment.Name, last uint64) error {
+// decode stops behind transaction last, or ended is true: the whole segment is proven. What the segment has behind last is of
+// no interest, and may be damaged, unless w is strict.
+func (w *walk) decode(in io.Reader, n segment.Name, last uint64) (ended bool, err error) {
 	d, err := segment.NewDecoder(in)
 	if err != nil {
-		return err
+		return false, err
 	}
 	h := d.Header()
 	if err := matches(n, h); err != nil {
-		return err
+		return false, err
 	}
 	if h.First == w.at+1 && h.Before != w.table.Total() {
-		return w.mismatch("before", h.First, h.Before)
+		return false, w.mismatch("before", h.First, h.Before)
 	}
 	for w.at < last {
 		tx, err := d.NextTx()
 		if err == io.EOF { // proves the whole object
-			return nil
+			return true, nil
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
 		if tx.Number <= w.at {
 			continue
 		}
 		if before := tx.Number - tx.Span; before != w.at || tx.Number > last {
-			return fmt.Errorf("the transactions %d to %d were squashed into one: %w", before+1, tx.Number, ErrNoPoint)
+			return false, fmt.Errorf("the transactions %d to %d were squashed into one: %w", before+1, tx.Number, ErrNoPoint)
 		}
 		if err := w.transaction(d, tx); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	if !w.strict {
+		return false, nil
+	}
+	if _, err = d.NextTx(); err == io.EOF {
+		return true, nil
+	}
+	return false, err
 }
 
 // transaction applies the pages of one transaction.
