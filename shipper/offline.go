@@ -10,10 +10,37 @@ import (
 	"seawal/internal/wal"
 )
 
+// DBFile is a database file, opened for reading. Closing a descriptor of a file drops every POSIX lock that the process has on it: where
+// somebody may have locks, SQLite's VFS has to open it.
+type DBFile interface {
+	io.ReaderAt
+	Size() (int64, error)
+	Close() error
+}
+
+// osFile is a DBFile that nobody else uses.
+type osFile struct{ *os.File }
+
+func (f osFile) Size() (int64, error) {
+	fi, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return fi.Size(), nil
+}
+
+func openOSFile(path string) (DBFile, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
 // offlineTx is a database that nobody has open, as SQLite would find it: the file, and of the log what ends with
 // its last whole commit.
 type offlineTx struct {
-	file      *os.File
+	file      DBFile
 	place     wal.Place
 	pageSize  int
 	pageCount uint32
@@ -38,16 +65,15 @@ func (t *offlineTx) ReadFile(page uint32, p []byte) error {
 	return nil
 }
 
-// openOffline reads a database that nobody writes. What it returns has its page index; the caller closes it. No
-// connection of this process may have the file open: closing it would take their locks.
-func openOffline(path string) (*pinned, error) {
-	f, err := os.Open(path)
+// openOffline reads a database that nobody writes. What it returns has its page index; the caller closes it.
+func openOffline(path string, open func(path string) (DBFile, error)) (*pinned, error) {
+	f, err := open(path)
 	if err != nil {
 		return nil, err
 	}
 	t := &offlineTx{file: f}
 	p := &pinned{ReadTx: t}
-	if err = t.measure(); err == nil {
+	if err = t.measure(path); err == nil {
 		err = p.indexOffline(path+"-wal", t)
 	}
 	if err != nil {
@@ -57,23 +83,20 @@ func openOffline(path string) (*pinned, error) {
 }
 
 // measure takes page size and count from the file: byte 16 of its header, and its length.
-func (t *offlineTx) measure() error {
+func (t *offlineTx) measure(path string) error {
 	var b [18]byte
-	fi, err := t.file.Stat()
-	if err != nil {
+	size, err := t.file.Size()
+	if err != nil || size == 0 {
 		return err
-	}
-	if fi.Size() == 0 {
-		return nil
 	}
 	if _, err := t.file.ReadAt(b[:], 0); err != nil {
 		return fmt.Errorf("read the database's header: %w", err)
 	}
 	t.pageSize = pageSizeOf(b[:])
 	if t.pageSize < 512 || t.pageSize&(t.pageSize-1) != 0 {
-		return fmt.Errorf("%s is no database: page size %d", t.file.Name(), t.pageSize)
+		return fmt.Errorf("%s is no database: page size %d", path, t.pageSize)
 	}
-	t.pageCount = uint32(fi.Size() / int64(t.pageSize))
+	t.pageCount = uint32(size / int64(t.pageSize))
 	return nil
 }
 

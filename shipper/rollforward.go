@@ -37,6 +37,9 @@ type RollForwardConfig struct {
 	Logger   *slog.Logger
 	Patience time.Duration // for the store to say where the replica ends; six times as much to look for the database's point in it
 
+	// Open opens the database file for reading, without harm to anybody's locks.
+	Open func(path string) (DBFile, error)
+
 	// Exclusive locks the database against everybody and brings its log into the file. release ends that.
 	Exclusive func() (release func() error, err error)
 
@@ -91,7 +94,7 @@ func RollForward(ctx context.Context, cfg RollForwardConfig) (*RolledForward, er
 	if err := cfg.recover(); err != nil {
 		return nil, fmt.Errorf("bring %s to %v: %w", cfg.DBPath, done.To, err)
 	}
-	p, err := openOffline(cfg.DBPath)
+	p, err := openOffline(cfg.DBPath, cfg.Open)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +168,7 @@ func (cfg RollForwardConfig) recover() error {
 }
 
 func firstLook(ctx context.Context, cfg RollForwardConfig, o origin) (at replica.Pos, err error) {
-	p, err := openOffline(cfg.DBPath)
+	p, err := openOffline(cfg.DBPath, cfg.Open)
 	if err != nil {
 		return at, fmt.Errorf("read %s: %w", cfg.DBPath, err)
 	}
@@ -192,20 +195,19 @@ func lookForLoss(ctx context.Context, s store.Store, o origin, p *pinned) (at re
 	return m.at, table, err
 }
 
-// prepareLocked is prepare under the lock. The file that it reads is closed last: closing any descriptor of a file drops
-// the locks that the process has on it, SQLite's included.
+// prepareLocked is prepare under the lock.
 func (cfg RollForwardConfig) prepareLocked(ctx context.Context, o origin) (*RolledForward, error) {
 	release, err := cfg.Exclusive()
 	if err != nil {
 		return nil, err
 	}
 	killpoint.Hit("shipper/rollforward-locked")
-	p, err := openOffline(cfg.DBPath)
+	p, err := openOffline(cfg.DBPath, cfg.Open)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read %s: %w", cfg.DBPath, err), release())
 	}
 	done, err := cfg.prepare(ctx, o, p)
-	if err = errors.Join(err, release(), p.Close()); err != nil {
+	if err = errors.Join(err, p.Close(), release()); err != nil {
 		return nil, err
 	}
 	return done, nil
@@ -238,7 +240,7 @@ func (cfg RollForwardConfig) prepare(ctx context.Context, o origin, p *pinned) (
 		return nil, err
 	}
 	killpoint.Hit("shipper/rollforward-restored")
-	copied, err := openOffline(path)
+	copied, err := openOffline(path, openOSFile)
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 	"unsafe"
@@ -83,6 +84,66 @@ func fullPathname(vfsName, path string) (string, error) {
 		return "", fmt.Errorf("finding the full path of %q: SQLite error %d", path, int(rc))
 	}
 	return C.GoString(out), nil
+}
+
+// plainFile is a database file that SQLite's VFS has opened for reading, with no connection: closing it leaves the locks alone that
+// the process has on the file. Not safe for concurrent use.
+type plainFile struct {
+	c    *C.SeawalFile
+	path string
+}
+
+var _ shipper.DBFile = (*plainFile)(nil)
+
+// openPlainFile opens a database file, of which path is the full name. The error wraps fs.ErrNotExist when there is none.
+func openPlainFile(path, vfsName string) (*plainFile, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, err // SQLite's code tells less
+	}
+	cpath := C.CString(path)
+	defer C.free(unsafe.Pointer(cpath))
+	var cvfs *C.char
+	if vfsName != "" {
+		cvfs = C.CString(vfsName)
+		defer C.free(unsafe.Pointer(cvfs))
+	}
+	f := &plainFile{path: path}
+	if rc := C.seawal_file_open(cvfs, cpath, &f.c); rc != sqliteOK {
+		return nil, fmt.Errorf("opening %s to read it: SQLite error %d", path, int(rc))
+	}
+	return f, nil
+}
+
+// ReadAt implements io.ReaderAt.
+func (f *plainFile) ReadAt(p []byte, off int64) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	switch rc := C.seawal_file_read(f.c, unsafe.Pointer(&p[0]), C.int(len(p)), C.int64_t(off)); rc {
+	case sqliteOK:
+		return len(p), nil
+	case sqliteShortRead:
+		return 0, io.EOF // how much there is, the rest is zeros, SQLite does not say
+	default:
+		return 0, fmt.Errorf("reading %s at %d: SQLite error %d", f.path, off, int(rc))
+	}
+}
+
+// Size returns the size of the file in bytes.
+func (f *plainFile) Size() (int64, error) {
+	var n C.int64_t
+	if rc := C.seawal_file_size(f.c, &n); rc != sqliteOK {
+		return 0, fmt.Errorf("finding the size of %s: SQLite error %d", f.path, int(rc))
+	}
+	return int64(n), nil
+}
+
+// Close closes the file.
+func (f *plainFile) Close() error {
+	if rc := C.seawal_file_close(f.c); rc != sqliteOK {
+		return fmt.Errorf("closing %s: SQLite error %d", f.path, int(rc))
+	}
+	return nil
 }
 
 // tap is the C side of one database. Its methods may be called from any

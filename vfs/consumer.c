@@ -70,6 +70,51 @@ SeawalTap *seawalTapFor(const char *zName){
   return pTap;
 }
 
+/************************ A file without a connection ************************/
+
+struct SeawalFile {
+  const char *zName;         /* from sqlite3_create_filename() */
+  sqlite3_file file;         /* must be last: the VFS's object is larger */
+};
+
+int seawal_file_open(const char *zVfs, const char *zPath, SeawalFile **ppFile){
+  sqlite3_vfs *pVfs = sqlite3_vfs_find(zVfs);
+  SeawalFile *p;
+  int eOut = 0;
+  int rc;
+  if( pVfs==0 ) return SQLITE_ERROR;
+  p = calloc(1, sizeof(*p)+(size_t)pVfs->szOsFile);
+  if( p==0 ) return SQLITE_NOMEM;
+  p->zName = sqlite3_create_filename(zPath, "", "", 0, 0);
+  rc = p->zName ? pVfs->xOpen(pVfs, p->zName, &p->file, SQLITE_OPEN_READONLY|SQLITE_OPEN_MAIN_DB, &eOut) : SQLITE_NOMEM;
+  if( rc!=SQLITE_OK ){
+    if( p->file.pMethods ) p->file.pMethods->xClose(&p->file);
+    sqlite3_free_filename(p->zName);
+    free(p);
+    return rc;
+  }
+  *ppFile = p;
+  return SQLITE_OK;
+}
+
+int seawal_file_read(SeawalFile *p, void *pBuf, int nByte, int64_t iOfst){
+  return p->file.pMethods->xRead(&p->file, pBuf, nByte, iOfst);
+}
+
+int seawal_file_size(SeawalFile *p, int64_t *pnByte){
+  i64 nByte = 0;
+  int rc = p->file.pMethods->xFileSize(&p->file, &nByte);
+  *pnByte = nByte;
+  return rc;
+}
+
+int seawal_file_close(SeawalFile *p){
+  int rc = p->file.pMethods->xClose(&p->file);
+  sqlite3_free_filename(p->zName);
+  free(p);
+  return rc;
+}
+
 /****************************** The consumer *********************************/
 
 int seawal_tap_next(SeawalTap *pTap, SeawalCommit *aOut, int n){

@@ -31,6 +31,7 @@ func rollForward(ctx context.Context, path, url string, replicas int, t target) 
 	defer s.Close()
 	done, err := shipper.RollForward(ctx, shipper.RollForwardConfig{
 		Store: s, DBPath: path, StateDir: stateDir, Logger: log, Patience: lookTimeout,
+		Open:      func(path string) (shipper.DBFile, error) { return openPlainFile(path, t.cfg.VFS) },
 		Exclusive: func() (func() error, error) { return lockExclusive(path, t.cfg.VFS) },
 		Recover:   func() error { return recoverFile(path, t.cfg.VFS) },
 		Restore: func(ctx context.Context, pos replica.Pos, out string) error {

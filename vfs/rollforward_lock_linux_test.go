@@ -2,6 +2,7 @@ package vfs_test
 
 import (
 	"context"
+	"database/sql"
 	"io"
 	"net/url"
 	"os"
@@ -86,5 +87,44 @@ func TestRollForwardHoldsItsLock(t *testing.T) {
 	}
 	if lockSeen.locked == 0 || lockSeen.free != 0 {
 		t.Errorf("while the snapshot was read, the database was locked %d times and free %d times", lockSeen.locked, lockSeen.free)
+	}
+}
+
+// A connection that the process has through the plain driver keeps its lock while the file is looked at. Without it another
+// process could write what it is reading.
+func TestRollForwardLeavesOtherLocksAlone(t *testing.T) {
+	p, disks := aged(t, "DELETE")
+	p.put(disks[len(disks)-1]) // nothing was lost, but who knows
+	p.reboot()
+	other, err := sql.Open("sqlite3", "file:"+p.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	tx, err := other.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback() // nothing was written
+	one(t, tx, "SELECT count(*) FROM t")
+	db := p.open("_journal_mode=DELETE")
+	defer db.Close()
+	flush(t, db)
+	f, err := os.Open(p.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock := syscall.Flock_t{Type: syscall.F_WRLCK, Whence: io.SeekStart, Start: sharedFirst, Len: sharedSize}
+	if err := syscall.FcntlFlock(f.Fd(), ofdGetLock, &lock); err != nil {
+		t.Fatal(err)
+	}
+	if lock.Type != syscall.F_RDLCK {
+		t.Errorf("the reader has lost its lock: %+v", lock)
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Error(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
 	}
 }

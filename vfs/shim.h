@@ -88,6 +88,15 @@ int seawal_version_ok(int iVersion);
 /* Full pathname as the VFS zName makes it: the identity of a database. Returns an SQLite code. */
 int seawal_full_pathname(const char *zVfs, const char *zPath, char *zOut, int nOut);
 
+/* A database file, opened by the VFS zVfs (NULL: the default one) for reading, with no connection. Closed by a descriptor of
+** our own, the file would lose every POSIX lock that the process has on it; the VFS keeps them. One thread at a
+** time. Each returns an SQLite code; *ppFile is to be closed after SQLITE_OK. */
+typedef struct SeawalFile SeawalFile;
+int seawal_file_open(const char *zVfs, const char *zPath, SeawalFile **ppFile);
+int seawal_file_read(SeawalFile*, void *pBuf, int nByte, int64_t iOfst);
+int seawal_file_size(SeawalFile*, int64_t *pnByte);
+int seawal_file_close(SeawalFile*);
+
 /* A tap is created before the first connection to its database is opened and
 ** destroyed after the last one was closed; Go owns it. fdWake gets a byte, one of
 ** SEAWAL_WAKE..., and must not block; Go owns the descriptor and keeps it open as long as the tap lives. */

@@ -131,6 +131,8 @@ int sqlite3_vfs_register(sqlite3_vfs*, int makeDflt);
 int sqlite3_vfs_unregister(sqlite3_vfs*);
 sqlite3_file *sqlite3_database_file_object(const char*);
 const char *sqlite3_filename_journal(const char *zFilename);
+const char *sqlite3_create_filename(const char *zDatabase, const char *zJournal, const char *zWal, int nParam, const char **azParam);
+void sqlite3_free_filename(const char*);
 const char *sqlite3_uri_parameter(const char *zFilename, const char *zParam);
 int sqlite3_is_interrupted(sqlite3*);
 sqlite3_stmt *sqlite3_next_stmt(sqlite3*, sqlite3_stmt*);
