@@ -234,6 +234,7 @@ static int mainClose(sqlite3_file *pFile){
   pthread_mutex_lock(&pTap->mutex);
   seawalNoteJournalLocked(p, 0);
   if( pTap->pWriter==p ) pTap->pWriter = 0;
+  if( p->eRole==SEAWAL_APP ) pTap->isAppPersist = p->isPersistWal;
   if( --pTap->nOpen==0 && pTap->isAlone ) seawalSignalGo(pTap, SEAWAL_WAKE_CLOSED);
   pthread_mutex_unlock(&pTap->mutex);
   return rc;
@@ -414,8 +415,10 @@ static int mainFileControl(sqlite3_file *pFile, int op, void *pArg){
     /* One of our connections is the last to close. Never for the application: SQLite asks in
     ** PRAGMA journal_mode=DELETE too, and with a log that stays the database would stay in WAL mode. */
     pthread_mutex_lock(&p->pTap->mutex);
-    if( p->pTap->isPersist || p->pTap->nRange>0 || p->pTap->nHold>0 ) *(int*)pArg = 1;
+    if( p->pTap->isPersist || p->pTap->isAppPersist || p->pTap->nRange>0 || p->pTap->nHold>0 ) *(int*)pArg = 1;
     pthread_mutex_unlock(&p->pTap->mutex);
+  }else if( op==SQLITE_FCNTL_PERSIST_WAL && pArg && rc==SQLITE_OK ){
+    p->isPersistWal = *(int*)pArg!=0;   /* for the one that closes last, which is not the application's */
   }
   return rc;
 }

@@ -100,6 +100,7 @@ struct SeawalTail {
   int isShared;              /* connections share a cache, and this file */
   int isLeaving;             /* the WAL was closed under the EXCLUSIVE lock that is still held */
   int isExclusive;           /* PRAGMA locking_mode=EXCLUSIVE: locks are kept */
+  int isPersistWal;          /* SQLITE_FCNTL_PERSIST_WAL was set */
   int isRemote;              /* durability=remote: a commit returns when it is durable */
   u64 iTicket;               /* last commit of this connection */
   u64 iWaited;               /* the last one it waited for */
@@ -125,6 +126,7 @@ struct SeawalTap {
   pthread_cond_t cond;       /* isOurs, nWant, or the room in the log changed */
   int nOpen;                 /* main files open */
   int isPersist;             /* leave the WAL as it is at the last close */
+  int isAppPersist;          /* PERSIST_WAL of the connection of the application that was closed last */
   int isOurs;                /* our checkpointer holds WAL_WRITE_LOCK */
   int nWant;                 /* our checkpointer waits for WAL_WRITE_LOCK: others let it pass */
   int nLocked;               /* our own connections that have a lock on the file */
