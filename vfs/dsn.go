@@ -62,6 +62,11 @@ func parseDSN(dsn string, cfg Config) (target, error) {
 	if err := t.cfg.validate(); err != nil {
 		return t, err
 	}
+	if t.replicated() {
+		// Without the application's locks our own connections would take a transaction that is being written for one that
+		// its process has left behind, and roll it back.
+		delete(t.query, "nolock")
+	}
 	t.dsn = base
 	if len(t.query) > 0 {
 		t.dsn += "?" + t.query.Encode()
