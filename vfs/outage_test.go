@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"seawal/internal/reliability"
 	"seawal/restore"
 	"seawal/store"
 	"seawal/store/faultstore"
@@ -100,6 +101,12 @@ func (b *badPlace) everyPoint() {
 	}
 }
 
+// storeFault records what the test was about.
+func (b *badPlace) storeFault(name, how string) {
+	b.t.Helper()
+	b.fault(reliability.Fault{Group: reliability.Store, Name: name, How: how}, 1)
+}
+
 // An outage that outlasts the ring: commits stay in the log, which is held back, and none loses its point. What else
 // happens to a log meanwhile makes no difference.
 func TestOutageLongerThanTheRing(t *testing.T) {
@@ -141,6 +148,7 @@ func TestOutageLongerThanTheRing(t *testing.T) {
 				t.Errorf("after it: %+v", st)
 			}
 			b.everyPoint()
+			b.storeFault("an outage longer than the ring", "commits stay in the log, alone or beside checkpoints, VACUUM and new tables; each keeps its point")
 		})
 	}
 }
@@ -199,6 +207,7 @@ func TestOutageLongerThanMaxWALIsSquashed(t *testing.T) {
 	if !errors.As(err, &p) || p.Before == nil || p.After == nil || p.Before.Pos.Tx != gone.First-1 || p.After.Pos != gone.Next.Pos {
 		t.Errorf("a point that was squashed: %v; want the two beside it named", err)
 	}
+	b.storeFault("an outage longer than MaxWAL, with OnFull squash", "the log is let go: what it held is one transaction; the points before and after it are compared, those in between are named")
 }
 
 // The same with OnFull block: writers wait once the log is full. A context ends the wait and takes its statement
@@ -243,6 +252,7 @@ func TestOutageLongerThanMaxWALBlocksWriters(t *testing.T) {
 		t.Errorf("%+v, then %+v", full, st)
 	}
 	b.everyPoint()
+	b.storeFault("an outage longer than MaxWAL, with OnFull block", "writers wait once the log is full, and go on when the store is back; each transaction keeps its point")
 }
 
 // The application stops and starts again in an outage, several times. Its log is kept for as long as the replica
@@ -280,6 +290,7 @@ func TestOutageOverARestart(t *testing.T) {
 				t.Errorf("after it: %+v", st)
 			}
 			b.everyPoint()
+			b.storeFault("an outage over restarts of the application", "it is opened, written and closed three times while the store is down; each transaction keeps its point")
 		})
 	}
 }
@@ -311,6 +322,7 @@ func TestOutageAtTheFirstOpen(t *testing.T) {
 			b.write(db, 2, 3, 10)
 			b.finish(db)
 			b.everyPoint()
+			b.storeFault("an outage at the first open", "a database or a new file is opened and written before the store has ever answered")
 		})
 	}
 }
@@ -337,6 +349,7 @@ func TestStoreIsFull(t *testing.T) {
 		t.Errorf("with room again: %+v", st)
 	}
 	b.everyPoint()
+	b.storeFault("the store is full", "every create is refused for good, until there is room again; each transaction keeps its point")
 }
 
 // A store that hangs, and never answers again, holds up no statement: at the first open, in the snapshot, in steady
@@ -383,6 +396,7 @@ func TestNoStatementWaitsForAStoreThatHangs(t *testing.T) {
 			b.write(db, 9, 2, 10)
 			b.finish(db)
 			b.everyPoint()
+			b.storeFault("the store hangs for ever", "at open, in the snapshot or later, while statements without any deadline go on")
 		})
 	}
 }
