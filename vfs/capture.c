@@ -185,6 +185,18 @@ static void rangesToGapsLocked(SeawalTap *pTap){
   }
 }
 
+/* Says whether another commit with frames of its own fits into the queue. Two
+** places stay free for the range and the gap that everything else merges into. */
+static int isQueueFullLocked(const SeawalTap *pTap){
+  return pTap->iQHead-pTap->iQTail >= QUEUE_MAX-4;
+}
+
+/* Says whether a commit is close enough in time to the range at the end of the queue. */
+static int isNearLocked(const SeawalTap *pTap, const SeawalCommit *pLast, i64 iTime){
+  i64 nAge = iTime - pTap->aQueue[pTap->iQTail % QUEUE_MAX].iTime;
+  return iTime-pLast->iTimeFirst <= MERGE_SPAN+nAge/MERGE_PART || isQueueFullLocked(pTap);
+}
+
 /* Puts a commit into the queue. *p has its kind, place and size; ticket and time are given here. The
 ** queue always has room: one that is nearly full merges what comes into its last
 ** range or gap. */
@@ -193,7 +205,7 @@ static void enqueueLocked(SeawalTap *pTap, SeawalCommit *p){
   if( pTap->isMoved ) p->eKind = SEAWAL_GAP;   /* and the consumer will find no state to compare with */
   p->iTicket = ++pTap->iTicket;
   p->nCommit = 1;
-  p->iTime = pTap->iTime = now();
+  p->iTime = p->iTimeFirst = pTap->iTime = now();
   p->iEnd = pTap->iHead;
   pTap->stats.nCommit++;
   if( p->eKind==SEAWAL_RANGE ) pTap->stats.nRange++;
@@ -206,7 +218,7 @@ static void enqueueLocked(SeawalTap *pTap, SeawalCommit *p){
   }
   if( pLast && p->eKind!=SEAWAL_FRAMES && pLast->eKind==p->eKind
    && (p->eKind==SEAWAL_GAP
-       || (isSameSalt(pLast->aSalt, p->aSalt) && pLast->iLast==p->iFirst)) ){
+       || (isSameSalt(pLast->aSalt, p->aSalt) && pLast->iLast==p->iFirst && isNearLocked(pTap, pLast, p->iTime))) ){
     pLast->iLast = p->iLast;
     memcpy(pLast->aSalt, p->aSalt, sizeof(p->aSalt));
     pLast->nPage = p->nPage;
@@ -224,12 +236,6 @@ static void enqueueLocked(SeawalTap *pTap, SeawalCommit *p){
     pTap->isFull = 1;
     wakeLocked(pTap);
   }
-}
-
-/* Says whether another commit with frames of its own fits into the queue. Two
-** places stay free for the range and the gap that everything else merges into. */
-static int isQueueFullLocked(const SeawalTap *pTap){
-  return pTap->iQHead-pTap->iQTail >= QUEUE_MAX-4;
 }
 
 static void publishGapLocked(SeawalTap *pTap){

@@ -111,13 +111,9 @@ func TestIncidentClockJumpsBack(t *testing.T) {
 	b.everyPoint() // its listing has no time that goes back
 	// The time of each point means that point.
 	for _, p := range b.points {
-		plan, err := restore.NewPlan(t.Context(), b.behind, 0, restore.AtTx(p.pos.Tx))
-		if err != nil {
-			t.Fatal(err)
-		}
-		at := plan.Target.Time
-		if plan, err = restore.NewPlan(t.Context(), b.behind, 0, restore.AtTime(at)); err != nil || plan.Target.Pos != p.pos {
-			t.Errorf("%v, the time of %v, means %v, %v", at, p.pos, plan.Target, err)
+		at := b.timeOf(p.pos)
+		if plan, err := restore.NewPlan(t.Context(), b.behind, 0, restore.AtTime(at)); err != nil || plan.Target.Pos != p.pos {
+			t.Errorf("%v, the time of %v, means %+v, %v", at, p.pos, plan, err)
 		}
 	}
 	b.incident("the clock jumps back", "the clock that commits are timed by is set back by an hour, a day and a minute, and forward again, with a restart after each", len(jumps))
@@ -227,4 +223,49 @@ func TestIncidentStateFolderCanNotBeWritten(t *testing.T) {
 	b.everyPoint()
 	b.fault(reliability.Fault{Group: reliability.Disk, Name: "the state folder can't be written",
 		How: "folders stand in the way of its new files, at close"}, times)
+}
+
+// An outage of hours: what is left in the log keeps its times, as near as that can be remembered, so that a moment in the outage can be
+// restored when it is over.
+func TestTimesOfALongOutageAreKept(t *testing.T) {
+	defer vfs.SkewClock(0)
+	b, down, db := shippingPlaceSerial(t, smallRing)
+	down.On()
+	b.fill(db, "full ring", func(st vfs.Stat) bool { return st.LeftInWAL > 0 })
+	b.until(db, "standstill", still())
+	left := b.status(db).LeftInWAL
+	b.fill(db, "full ring", func(st vfs.Stat) bool { return st.LeftInWAL > left+20 })
+	first, err := vfs.Position(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const hours = 12
+	for hour := 1; hour <= hours; hour++ {
+		vfs.SkewClock(time.Duration(hour) * time.Hour)
+		b.write(db, uint64(hour), 1, 3)
+		mustExec(t, db, "INSERT INTO t(b) VALUES('the last of the hour')")
+		b.note(db)
+	}
+	down.Off()
+	if st := b.finish(db); st.Resyncs > 0 {
+		t.Errorf("after it: %+v", st)
+	}
+	b.everyPoint()
+	began := b.timeOf(first)
+	for i, p := range b.points {
+		want := time.Duration(i+1) * time.Hour
+		if off := b.timeOf(p.pos).Sub(began) - want; off < 0 || off > time.Minute+want/100 {
+			t.Errorf("%v is %v off", p.pos, off)
+		}
+	}
+}
+
+// timeOf is the time that a point has in the replica.
+func (b *badPlace) timeOf(p vfs.Pos) time.Time {
+	b.t.Helper()
+	plan, err := restore.NewPlan(b.t.Context(), b.behind, 0, restore.AtTx(p.Tx))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return plan.Target.Time
 }

@@ -26,6 +26,7 @@ struct SeawalCommit {
   uint64_t iTicket;          /* of the last commit in it */
   uint64_t nCommit;          /* commits in it */
   int64_t iTime;             /* of the last of them, unix nanoseconds */
+  int64_t iTimeFirst;        /* private to the C side: of the first of them */
   const uint8_t *aPiece[2];  /* SEAWAL_FRAMES: into the ring, valid until released */
   uint64_t anPiece[2];       /* bytes */
   uint64_t iEnd;             /* private to the C side: ring position behind it */
