@@ -207,6 +207,16 @@ func (b *badPlace) closeBadly(db *sql.DB) {
 	}
 }
 
+// flush waits until everything has been shipped. That takes a while where the race detector looks on, on a machine that is busy.
+func (b *badPlace) flush(db *sql.DB) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), 3*time.Minute)
+	defer cancel()
+	if err := vfs.Flush(ctx, db); err != nil {
+		b.t.Fatalf("%v; %+v", err, b.status(db))
+	}
+}
+
 // status is the database's own account.
 func (b *badPlace) status(db *sql.DB) vfs.Stat {
 	b.t.Helper()

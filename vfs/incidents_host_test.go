@@ -42,7 +42,7 @@ func TestIncidentTwoWriters(t *testing.T) {
 			c := b.another(folder)
 			db, other := b.open(""), c.open("")
 			b.write(db, 2, 1, 5)
-			flush(t, db)
+			b.flush(db)
 			b.note(db)
 			// The second one ships what the first one does not have, under numbers that are taken or on a timeline of its own.
 			c.write(other, 3, 1, 5)
@@ -95,7 +95,7 @@ func TestIncidentClockJumpsBack(t *testing.T) {
 		vfs.SkewClock(skew)
 		for range 2 {
 			b.write(db, uint64(10+i), 2, 3)
-			flush(t, db)
+			b.flush(db)
 			b.note(db)
 			if st := b.status(db); st.Lag < 0 || st.LastError != "" {
 				t.Errorf("%v: %+v", skew, st)
@@ -177,11 +177,11 @@ func TestIncidentDiskIsFullUnderTheDatabase(t *testing.T) {
 			}
 		}
 		_, _ = db.Exec("PRAGMA wal_checkpoint(TRUNCATE)") // fails where the database file can't be written
-		flush(t, db)
+		b.flush(db)
 		b.note(db)
 		times += full.End()
 		b.write(db, uint64(times), 2, 10)
-		flush(t, db)
+		b.flush(db)
 		b.note(db)
 	}
 	b.finish(db)
@@ -204,7 +204,7 @@ func TestIncidentStateFolderCanNotBeWritten(t *testing.T) {
 			times++
 		}
 		b.write(db, 2+round, 2, 10)
-		flush(t, db)
+		b.flush(db)
 		b.note(db)
 		if err := db.Close(); err != nil {
 			t.Errorf("close: %v", err)
@@ -216,7 +216,7 @@ func TestIncidentStateFolderCanNotBeWritten(t *testing.T) {
 		}
 		db = b.open("")
 		b.write(db, 20+round, 2, 5)
-		flush(t, db)
+		b.flush(db)
 		b.note(db)
 	}
 	b.finish(db)

@@ -99,9 +99,9 @@ func measureMemory(t *testing.T) {
 	db := b.open("")
 	db.SetMaxOpenConns(1)
 	mustExec(t, db, "INSERT INTO t(b) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<2000) SELECT randomblob(3500) FROM n")
-	flush(t, db)
+	b.flush(db)
 	mustExec(t, db, "UPDATE t SET b=randomblob(3500) WHERE a<100")
-	flush(t, db)
+	b.flush(db)
 	f.Before = heldMemory(t)
 	down.On()
 	before := b.status(db).WALFrames

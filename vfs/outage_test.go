@@ -38,7 +38,7 @@ func shippingPlace(t *testing.T, driver, params string) (*badPlace, *faultstore.
 	b, down := downPlace(t, driver)
 	db := b.open(params)
 	b.write(db, 1, 2, 10)
-	flush(t, db)
+	b.flush(db)
 	return b, down, db
 }
 
@@ -48,7 +48,7 @@ func shippingPlaceSerial(t *testing.T, driver string) (*badPlace, *faultstore.To
 	b, down := downPlaceSerial(t, driver)
 	db := b.open("")
 	b.write(db, 1, 2, 10)
-	flush(t, db)
+	b.flush(db)
 	return b, down, db
 }
 
@@ -82,7 +82,7 @@ func hasFailed(st vfs.Stat) bool { return st.LastError != "" }
 // finish has everything shipped, and closes the database.
 func (b *badPlace) finish(db *sql.DB) vfs.Stat {
 	b.t.Helper()
-	flush(b.t, db)
+	b.flush(db)
 	st := b.status(db)
 	if st.LastError != "" || st.LagTransactions > 0 {
 		b.t.Errorf("after a flush: %+v", st)
@@ -274,7 +274,7 @@ func TestOutageOverARestart(t *testing.T) {
 				db.SetMaxIdleConns(c.idle)
 				b.write(db, 2+seed, 2, 10)
 				if seed == 1 {
-					b.fill(db, "log that is worth a checkpoint", func(st vfs.Stat) bool { return st.WALFrames > 2500 })
+					b.fill(db, "log that is worth a checkpoint", func(st vfs.Stat) bool { return st.WALFrames > 1300 })
 				}
 				b.until(db, "error", hasFailed)
 				if st := b.status(db); st.LagTransactions == 0 {
@@ -337,7 +337,7 @@ func TestStoreIsFull(t *testing.T) {
 	create(t, b.path, 4096)
 	db := b.open("")
 	b.write(db, 1, 2, 10)
-	flush(t, db)
+	b.flush(db)
 	full.On()
 	b.write(db, 2, 3, 20)
 	b.until(db, "error", func(st vfs.Stat) bool { return strings.Contains(st.LastError, "quota") })
@@ -375,7 +375,7 @@ func TestNoStatementWaitsForAStoreThatHangs(t *testing.T) {
 			db := b.open("")
 			b.write(db, 1, 2, 10)
 			if c.after {
-				flush(t, db)
+				b.flush(db)
 				b.faults.SetRules(rule)
 			}
 			for i := range uint64(2) {

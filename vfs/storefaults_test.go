@@ -88,9 +88,9 @@ func (b *badPlace) life(seed uint64) {
 	db := b.open("")
 	b.write(db, seed, 3, 12)
 	b.faults.Deliver(b.t.Context()) // what that answers is the store's business
-	flush(b.t, db)                  // the faults come by chance: sooner or later everything gets there
+	b.flush(db)                     // the faults come by chance: sooner or later everything gets there
 	b.write(db, seed+1, 3, 12)
-	flush(b.t, db)
+	b.flush(db)
 	// Another process starts the log again: what was in it can be known by its outcome only.
 	plain(b.t, b.path, "INSERT INTO t(b) VALUES('a stranger')", "PRAGMA wal_checkpoint(TRUNCATE)")
 	b.write(db, seed+2, 3, 8)
@@ -108,7 +108,7 @@ func (b *badPlace) life(seed uint64) {
 	db = b.open("")
 	b.write(db, seed+7, 3, 10)
 	b.calm()
-	flush(b.t, db)
+	b.flush(db)
 	b.write(db, seed+8, 2, 5)
 	if st := b.status(db); st.Fenced || st.LastError != "" || st.Snapshots > 1 {
 		b.t.Errorf("at the end: %+v", st)
