@@ -9,7 +9,7 @@ C_SOURCES   := vfs/shim.c vfs/capture.c vfs/consumer.c internal/vfstest/trace.c 
 # What carries no cgo, and must stay so.
 PURE        := ./shipper/... ./restore/... ./store/... ./internal/segment/... ./internal/pagesum/... ./internal/wal/... ./internal/replica/...
 
-.PHONY: help build demo test reliability testservers check bench fuzz sanitize clean
+.PHONY: help build demo test reliability testservers check bench bench-stores fuzz sanitize clean
 
 help:
 	@echo "make demo      write, kill, restore, compare: the main job on a local folder"
@@ -17,7 +17,7 @@ help:
 	@echo "make reliability  docs/RELIABILITY.md anew, as the tests record it (PKG=./vfs: its rows alone)"
 	@echo "make testservers  what make test needs of them, into .testservers"
 	@echo "make check     format, vet, staticcheck, C warnings, builds without cgo"
-	@echo "make bench     what replication costs the writer, beside plain SQLite"
+	@echo "make bench     what replication costs the writer, beside plain SQLite (BENCHFLAGS=-quick; make bench-stores: with all stores)"
 	@echo "make fuzz      each fuzz target for FUZZTIME (60s)"
 	@echo "make sanitize  the shim's tests under ASan and UBSan"
 	@echo "make build     the commands into bin/"
@@ -58,6 +58,11 @@ check-c:
 
 bench:
 	$(GO) run ./bench $(BENCHFLAGS)
+
+# The same with all stores, played by servers that a test starts.
+bench-stores: testservers
+	$(GO) test -c -o bin/bench-stores ./bench
+	SEAWAL_REQUIRE=all SEAWAL_BENCH_STORES_FLAGS="$(BENCHFLAGS)" bin/bench-stores -test.run '^TestWithStores$$' -test.timeout 1h
 
 FUZZTIME ?= 60s
 fuzz:

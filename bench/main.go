@@ -16,7 +16,6 @@ import (
 	"syscall"
 	"time"
 
-	"seawal/bench/internal/design"
 	"seawal/bench/internal/machine"
 	"seawal/bench/internal/report"
 	"seawal/bench/internal/result"
@@ -25,6 +24,7 @@ import (
 
 // options are the flags.
 type options struct {
+	args    []string // as they were given
 	quick   bool
 	run     *regexp.Regexp
 	pairs   int
@@ -46,7 +46,7 @@ const (
 )
 
 func parseFlags(args []string) (options, error) {
-	var o options
+	o := options{args: args}
 	var run string
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.BoolVar(&o.quick, "quick", false, "small databases and few pairs, within a minute; its numbers are an impression")
@@ -58,7 +58,7 @@ func parseFlags(args []string) (options, error) {
 	fs.StringVar(&o.json, "json", "", "write every measurement to this `file`")
 	fs.StringVar(&o.html, "html", "", "write the report to this `file`: one page, no network")
 	fs.StringVar(&o.from, "from", "", "measure nothing: print and report what an earlier run wrote to this `file` with -json")
-	fs.BoolVar(&o.list, "list", false, "list the workloads and end")
+	fs.BoolVar(&o.list, "list", false, "list the workloads, and how long they would take, and end")
 	if err := fs.Parse(args); err != nil {
 		return o, err
 	}
@@ -91,46 +91,57 @@ func main() {
 	if len(os.Args) == 2 && os.Args[1] == childArg {
 		os.Exit(child(os.Stdin, os.Stdout))
 	}
-	o, err := parseFlags(os.Args[1:])
+	os.Exit(command(os.Args[1:]))
+}
+
+// command is the program. It returns the exit code.
+func command(args []string) int {
+	o, err := parseFlags(args)
 	if errors.Is(err, flag.ErrHelp) {
-		return
+		return 0
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(2)
+		return 2
 	}
-	if o.list {
-		list()
-		return
+	switch {
+	case o.list:
+		list(o)
+	case o.from != "":
+		err = again(o)
+	default:
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		err = run(ctx, o)
 	}
-	if o.from != "" {
-		if err := again(o); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(1)
-		}
-		return
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, o); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
-func list() {
+// list prints the workloads that match, and how long they would take here.
+func list(o options) {
+	var groups []group
 	for _, s := range workload.All() {
-		var missing []string
-		for _, d := range s.Designs {
-			if _, err := design.Lookup(d); err != nil {
-				missing = append(missing, err.Error())
-			}
+		if !o.run.MatchString(s.Name) {
+			continue
 		}
 		fmt.Printf("%-16s %s\n%16s %s\n", s.Name, s.Title, "", s.Why)
-		if len(missing) > 0 {
-			fmt.Printf("%16s not here: %s\n", "", strings.Join(missing, "; "))
+		if g := available(s); len(g.skipped) > 0 {
+			fmt.Printf("%16s not here: %s\n", "", strings.Join(g.skipped, "; "))
 		}
 	}
+	for _, s := range choose(o) {
+		groups = append(groups, available(s))
+	}
+	all, flexible := estimates(groups, o)
+	fmt.Printf("\nabout %s", minutes(all))
+	if o.budget > 0 {
+		fmt.Printf(", to be cut to %s: %s of it may lose pairs", minutes(o.budget.Seconds()), minutes(flexible))
+	}
+	fmt.Println()
 }
 
 // run measures, prints the tables and writes the files.
@@ -144,7 +155,7 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	f := &result.File{Format: result.FormatVersion, Started: time.Now(), Flags: os.Args[1:]}
+	f := &result.File{Format: result.FormatVersion, Started: time.Now(), Flags: o.args}
 	if f.Environment, err = machine.Describe(dir); err != nil {
 		return err
 	}

@@ -25,9 +25,6 @@ type measurer struct {
 	progress *progress
 }
 
-// mustPairs is the number of pairs from which a workload is never cut short: the ones with targets.
-const mustPairs = 9
-
 // slowest is how many times longer than plain SQLite a design may take before it is stopped early.
 const slowest = 4
 
@@ -43,18 +40,42 @@ func (g group) seconds(base float64) float64 { return base * g.spec.Weight }
 // each is about how long a measurement takes.
 func (g group) each(base float64) float64 { return g.seconds(base) + g.spec.Overhead() }
 
-// estimate is about how long the group takes.
-func (g group) estimate(base float64) float64 {
-	n := float64(g.spec.Pairs * len(g.designs))
+// estimate is about how long the group takes, in seconds.
+func (g group) estimate(base float64) float64 { return g.estimatePairs(base, g.spec.Pairs) }
+
+// estimatePairs is estimate for so many pairs.
+func (g group) estimatePairs(base float64, pairs int) float64 {
+	n := 0
+	for pair := range pairs {
+		n += len(g.inPair(pair))
+	}
+	if n == 0 {
+		return 0
+	}
 	if g.spec.Calibrated() {
 		n++
 	}
-	return n * g.each(base)
+	return g.spec.Preparation() + float64(n)*g.each(base)
+}
+
+// inPair returns the designs of a pair in the order in which they are measured. It alternates: what comes first in one pair
+// comes last in the next, so that neither a machine that gets slower nor what the neighbour left behind favours a design.
+func (g group) inPair(pair int) []string {
+	var out []string
+	for _, d := range g.designs {
+		if g.spec.InPair(d, pair) {
+			out = append(out, d)
+		}
+	}
+	if pair%2 == 1 {
+		slices.Reverse(out)
+	}
+	return out
 }
 
 // flexible reports whether the group may lose pairs when time runs out.
 func (g group) flexible(quick bool) bool {
-	return g.spec.Pairs > 1 && (quick || g.spec.Pairs < mustPairs)
+	return g.spec.Pairs > 1 && (quick || g.spec.Pairs < workload.ManyPairs)
 }
 
 // estimates adds up groups, all of them and the flexible ones.
@@ -124,6 +145,9 @@ func available(s workload.Spec) group {
 		}
 		g.designs = append(g.designs, name)
 	}
+	if len(g.designs) == 1 && len(s.Designs) > 1 {
+		g.designs = nil // nothing to compare it with
+	}
 	return g
 }
 
@@ -157,7 +181,7 @@ func (m *measurer) group(ctx context.Context, g group, w *result.Workload, deadl
 			w.Skipped = append(w.Skipped, fmt.Sprintf("%d of %d pairs: time was up", g.spec.Pairs-pair, g.spec.Pairs))
 			return nil
 		}
-		for order, name := range inOrder(g.designs, pair) {
+		for order, name := range g.inPair(pair) {
 			job.Design, job.Pair, job.Order, job.Seed = name, pair, order, seed(g.spec.Name, pair)
 			m.progress.show(g.spec.Title, fmt.Sprintf("%s, pair %d of %d", design.Title(name), pair+1, g.spec.Pairs), g.each(m.o.seconds))
 			r, err := m.measure(ctx, job)
@@ -195,16 +219,6 @@ func round(x float64) int64 {
 	}
 	unit := math.Pow(10, math.Floor(math.Log10(x))-1)
 	return int64(math.Round(x/unit) * unit)
-}
-
-// inOrder alternates: what comes first in one pair comes last in the next, so that neither a
-// machine that gets slower nor what the neighbour left behind favours a design.
-func inOrder(designs []string, pair int) []string {
-	out := slices.Clone(designs)
-	if pair%2 == 1 {
-		slices.Reverse(out)
-	}
-	return out
 }
 
 // seed is the same for all designs of a pair, and for every run of this program.

@@ -17,11 +17,15 @@ import (
 // Plain is the name of the design that all others are compared with.
 const Plain = "sqlite3"
 
+// Peer is the name of the design of somebody else.
+const Peer = "litestream"
+
 // Design is one way to open a database.
 type Design struct {
 	Name       string
 	Title      string
 	Replicates bool
+	Remote     bool         // its replica is not in the folder that Database names
 	Check      func() error // why it can't be measured here; nil: it always can
 	Open       func(ctx context.Context, d Database) (Session, error)
 }
@@ -54,8 +58,14 @@ type Replicator interface {
 	// Mark notes what is committed now; wait returns when that is durable. It does not hasten it.
 	Mark(ctx context.Context) (wait func(context.Context) error, err error)
 
-	// Requests is how many requests the store has had, 0 when nobody counts.
-	Requests(ctx context.Context) int64
+	// Sent is what the store has had so far as the session itself counts it: the zero value when it doesn't.
+	Sent(ctx context.Context) (Sent, error)
+}
+
+// Sent is what a replicator has asked of its store.
+type Sent struct {
+	Requests int64 // of all kinds, with those that failed
+	Uploads  Stored
 }
 
 // Companion is a Session with a process beside the application.

@@ -152,3 +152,25 @@ func TestLTXTime(t *testing.T) {
 		}
 	}
 }
+
+// A replica behind a network has a place of its own for each measurement, and parameters of the URL stay.
+func TestBelow(t *testing.T) {
+	for base, want := range map[string]string{
+		"s3://bucket":                "s3://bucket/tmp/run-1/replica",
+		"s3://bucket/bench?region=x": "s3://bucket/bench/tmp/run-1/replica?region=x",
+		"sftp://me@host:22/~/bench":  "sftp://me@host:22/~/bench/tmp/run-1/replica",
+	} {
+		if got := below(base, "/tmp/run-1/replica"); got != want {
+			t.Errorf("below %s: %s, want %s", base, got, want)
+		}
+	}
+}
+
+func TestCloudsWantAnAddress(t *testing.T) {
+	for name, variable := range Clouds {
+		t.Setenv(variable, "")
+		if _, err := Lookup(name); err == nil || !strings.Contains(err.Error(), variable) {
+			t.Errorf("%s: %v; want what is to be set", name, err)
+		}
+	}
+}

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Stored is what a replica in a folder holds.
+// Stored is objects and their size.
 type Stored struct {
 	Bytes   int64
 	Objects int64

@@ -22,7 +22,7 @@ const litestreamProgram = "litestream"
 
 func init() {
 	Register(Design{
-		Name: "litestream", Title: "plain + Litestream", Replicates: true,
+		Name: Peer, Title: "plain + Litestream", Replicates: true,
 		Check: func() error {
 			if _, err := exec.LookPath(litestreamProgram); err != nil {
 				return errors.New("not on PATH")
@@ -78,9 +78,9 @@ func openLitestream(ctx context.Context, d Database) (Session, error) {
 	return l, nil
 }
 
-func (l *litestream) DB() *sql.DB                    { return l.db }
-func (l *litestream) Sidecar() int                   { return l.cmd.Process.Pid }
-func (l *litestream) Requests(context.Context) int64 { return 0 }
+func (l *litestream) DB() *sql.DB                        { return l.db }
+func (l *litestream) Sidecar() int                       { return l.cmd.Process.Pid }
+func (l *litestream) Sent(context.Context) (Sent, error) { return Sent{}, nil }
 
 // Close closes the database, and then lets the process ship the rest and end.
 func (l *litestream) Close(ctx context.Context) error {

@@ -3,6 +3,7 @@ package design
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"net/url"
 	"path/filepath"
 	"time"
@@ -67,15 +68,15 @@ func (s *seawal) Mark(ctx context.Context) (func(context.Context) error, error) 
 	return func(ctx context.Context) error { return vfs.Wait(ctx, s.db, pos) }, nil
 }
 
-func (s *seawal) Requests(ctx context.Context) int64 {
+func (s *seawal) Sent(ctx context.Context) (Sent, error) {
 	st, err := vfs.Status(ctx, s.db)
 	if err != nil {
-		return 0
+		return Sent{}, fmt.Errorf("what the store was sent: %w", err)
 	}
 	u := st.Requests
-	var n int64
+	sent := Sent{Uploads: Stored{Bytes: u.Create.Bytes, Objects: u.Create.Requests - u.Create.Errors}}
 	for _, op := range []store.OpUsage{u.Create, u.Read, u.Stat, u.List, u.Delete} {
-		n += op.Requests
+		sent.Requests += op.Requests
 	}
-	return n
+	return sent, nil
 }

@@ -20,16 +20,18 @@ type figures struct {
 	p50, p99, p999 stat.Summary // of each run's latencies
 	worst          time.Duration
 
-	cpu     stat.Summary // an operation, all processes
-	sidecar stat.Summary // the share of a process beside the application in it
+	cpu     stat.Summary // an operation, all processes, user and system
+	user    stat.Summary // the application's share in it
+	system  stat.Summary // likewise
+	sidecar stat.Summary // the share of a process beside the application
 	rss     stat.Summary // peak, bytes
 	anon    stat.Summary // peak, bytes
 	wal     stat.Summary // peak, bytes
 	drain   stat.Summary
 
-	shipped, objects stat.Summary // an operation
-	lag              *result.Latency
-	latency          *result.Latency // of all runs
+	shipped, objects, requests stat.Summary // an operation
+	lag                        *result.Latency
+	latency                    *result.Latency // of all runs
 }
 
 // figuresOf sums up a design. base is the design that the ratios are to.
@@ -41,22 +43,25 @@ func figuresOf(w *result.Workload, design, base string) figures {
 	}
 	fig := figures{
 		design: design, runs: runs,
-		rate:    over(result.Run.Rate),
-		ratio:   ratio(w, design, base, result.Run.Rate),
-		reads:   over(result.Run.ReadRate),
-		p50:     over(quantile(0.5)),
-		p99:     over(quantile(0.99)),
-		p999:    over(quantile(0.999)),
-		cpu:     over(result.Run.CPU),
-		sidecar: over(func(r result.Run) float64 { return (r.Sidecar.User + r.Sidecar.System) / float64(max(r.Ops, 1)) }),
-		rss:     over(func(r result.Run) float64 { return float64(r.PeakRSS + r.Sidecar.PeakRSS) }),
-		anon:    over(func(r result.Run) float64 { return float64(r.PeakAnon) }),
-		wal:     over(func(r result.Run) float64 { return float64(r.PeakWAL) }),
-		drain:   over(func(r result.Run) float64 { return r.Drain }),
-		shipped: perOp(func(r result.Run) int64 { return r.Shipped }),
-		objects: perOp(func(r result.Run) int64 { return r.Objects }),
-		lag:     result.NewLatency(),
-		latency: result.NewLatency(),
+		rate:     over(result.Run.Rate),
+		ratio:    ratio(w, design, base, result.Run.Rate),
+		reads:    over(result.Run.ReadRate),
+		p50:      over(quantile(0.5)),
+		p99:      over(quantile(0.99)),
+		p999:     over(quantile(0.999)),
+		cpu:      over(result.Run.CPU),
+		user:     over(func(r result.Run) float64 { return r.User / float64(max(r.Ops, 1)) }),
+		system:   over(func(r result.Run) float64 { return r.System / float64(max(r.Ops, 1)) }),
+		sidecar:  over(func(r result.Run) float64 { return (r.Sidecar.User + r.Sidecar.System) / float64(max(r.Ops, 1)) }),
+		rss:      over(func(r result.Run) float64 { return float64(r.PeakRSS + r.Sidecar.PeakRSS) }),
+		anon:     over(func(r result.Run) float64 { return float64(r.PeakAnon) }),
+		wal:      over(func(r result.Run) float64 { return float64(r.PeakWAL) }),
+		drain:    over(func(r result.Run) float64 { return r.Drain }),
+		shipped:  perOp(func(r result.Run) int64 { return r.Shipped }),
+		objects:  perOp(func(r result.Run) int64 { return r.Objects }),
+		requests: perOp(func(r result.Run) int64 { return r.Requests }),
+		lag:      result.NewLatency(),
+		latency:  result.NewLatency(),
 	}
 	for _, r := range runs {
 		fig.latency.Merge(r.Latency)

@@ -127,12 +127,18 @@ func workloadTable(wl *result.Workload) table {
 		addColumn(&t, "max", true, figs, func(f figures) string { return seconds(f.worst.Seconds()) })
 	}
 	addColumn(&t, "CPU each", true, figs, func(f figures) string { return seconds(f.cpu.Median) })
+	addColumn(&t, "user", true, figs, func(f figures) string { return seconds(f.user.Median) })
+	addColumn(&t, "system", true, figs, func(f figures) string { return seconds(f.system.Median) })
+	if slices.ContainsFunc(figs, func(f figures) bool { return f.sidecar.Median > 0 }) {
+		addColumn(&t, "sidecar", true, figs, func(f figures) string { return seconds(f.sidecar.Median) })
+	}
 	addColumn(&t, "memory", true, figs, func(f figures) string { return size(f.anon.Median) })
 	addColumn(&t, "RSS", true, figs, func(f figures) string { return size(f.rss.Median) })
 	addColumn(&t, "log", true, figs, func(f figures) string { return size(f.wal.Median) })
 	if slices.ContainsFunc(figs, figures.replicates) {
 		addColumn(&t, "shipped each", true, figs, ifReplicates(func(f figures) string { return size(f.shipped.Median) }))
 		addColumn(&t, "per object", true, figs, ifReplicates(func(f figures) string { return number(1 / f.objects.Median) }))
+		addColumn(&t, "per request", true, figs, ifReplicates(func(f figures) string { return number(1 / f.requests.Median) }))
 	}
 	if slices.ContainsFunc(figs, func(f figures) bool { return f.lag.Count() > 0 }) {
 		addColumn(&t, "lag p50", true, figs, ifReplicates(func(f figures) string { return seconds(f.lag.At(0.5).Seconds()) }))

@@ -64,7 +64,6 @@ type target struct {
 const (
 	ours   = "seawal-file"
 	ours10 = "seawal-10ms"
-	peer   = "litestream"
 
 	ringBytes   = 16 << 20 // the default
 	memoryAbove = ringBytes + 48<<20
@@ -101,12 +100,12 @@ func targets() []target {
 func againstPeer() []target {
 	var t []target
 	for _, w := range []struct{ name, title string }{{"single", "single-row commits"}, {"batch", "100-row transactions"}, {"random", "random updates"}} {
-		t = append(t, target{"against Litestream, " + w.title + ": throughput", w.name, ours, peer, rates, times, bound{}, atLeast(1)})
+		t = append(t, target{"against Litestream, " + w.title + ": throughput", w.name, ours, design.Peer, rates, times, bound{}, atLeast(1)})
 	}
 	return append(t,
-		target{"against Litestream, 200 commits a second: CPU", "trickle", ours, peer, ratios(result.Run.CPU), times, bound{}, atMost(0.6)},
-		target{"against Litestream, 200 commits a second: lag p99", "trickle", ours, peer, ratios(lagQuantile(0.99)), times, bound{}, atMost(0.5)},
-		target{"against Litestream, web application: bytes shipped", "web", ours, peer, ratios(shippedPerOp), times, bound{}, atMost(0.25)},
+		target{"against Litestream, 200 commits a second: CPU", "trickle", ours, design.Peer, ratios(result.Run.CPU), times, bound{}, atMost(0.6)},
+		target{"against Litestream, 200 commits a second: lag p99", "trickle", ours, design.Peer, ratios(lagQuantile(0.99)), times, bound{}, atMost(0.5)},
+		target{"against Litestream, web application: bytes shipped", "web", ours, design.Peer, ratios(shippedPerOp), times, bound{}, atMost(0.25)},
 	)
 }
 

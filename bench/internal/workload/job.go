@@ -188,17 +188,15 @@ func (b *bench) measure(ctx context.Context, work func(context.Context) error) e
 		return fmt.Errorf("warming up: %w", err)
 	}
 	rep, replicated := b.session.(design.Replicator)
-	var stored design.Stored
-	var requests int64
+	var sent, now design.Sent
 	if replicated {
-		if err := rep.Flush(ctx); err != nil {
+		var err error
+		if sent, err = flush(ctx, rep); err != nil {
 			return fmt.Errorf("shipping the warm-up: %w", err)
 		}
-		var err error
-		if stored, err = design.StoredIn(b.replica()); err != nil {
+		if sent, err = b.sent(sent); err != nil {
 			return err
 		}
-		requests = rep.Requests(ctx)
 	}
 	runtime.GC()
 	machine.ResetPeak()
@@ -213,8 +211,7 @@ func (b *bench) measure(ctx context.Context, work func(context.Context) error) e
 	ended := time.Now()
 	w.workDone()
 	if replicated && err == nil {
-		err = rep.Flush(ctx)
-		b.run.Requests = rep.Requests(ctx) - requests
+		now, err = flush(ctx, rep)
 	}
 	err = errors.Join(err, w.stop())
 	runtime.ReadMemStats(&mem)
@@ -226,11 +223,35 @@ func (b *bench) measure(ctx context.Context, work func(context.Context) error) e
 	used := machine.Self().Sub(before)
 	b.run.User, b.run.System = used.User.Seconds(), used.System.Seconds()
 	if replicated && err == nil {
-		var now design.Stored
-		now, err = design.StoredIn(b.replica())
-		b.run.Shipped, b.run.Objects = now.Bytes-stored.Bytes, now.Objects-stored.Objects
+		now, err = b.sent(now)
+		b.shipped(sent, now)
 	}
 	return err
+}
+
+// flush ships what is committed, and returns what the session sent until then.
+func flush(ctx context.Context, rep design.Replicator) (design.Sent, error) {
+	if err := rep.Flush(ctx); err != nil {
+		return design.Sent{}, err
+	}
+	return rep.Sent(ctx)
+}
+
+// sent adds to what a session says that it sent what can be seen of it from outside: where the replica is a folder, that is
+// looked into, so that all designs are measured alike.
+func (b *bench) sent(s design.Sent) (design.Sent, error) {
+	if b.design.Remote {
+		return s, nil
+	}
+	var err error
+	s.Uploads, err = design.StoredIn(b.replica())
+	return s, err
+}
+
+// shipped notes what was sent between two looks.
+func (b *bench) shipped(before, after design.Sent) {
+	b.run.Requests = after.Requests - before.Requests
+	b.run.Shipped, b.run.Objects = after.Uploads.Bytes-before.Uploads.Bytes, after.Uploads.Objects-before.Uploads.Objects
 }
 
 // marked is the session whose lag is sampled. A bulk load has no commits on the way that

@@ -52,11 +52,11 @@ func (b *bench) measureMany(ctx context.Context, template string) (err error) {
 		return err
 	}
 	runtime.GC()
-	err = b.during("idle", open, func() error { return sleep(ctx, idleTime) })
+	err = b.during(ctx, "idle", open, func() error { return sleep(ctx, idleTime) })
 	if err != nil {
 		return err
 	}
-	err = b.during("trickle", open, func() error { return trickle(ctx, open) })
+	err = b.during(ctx, "trickle", open, func() error { return trickle(ctx, open) })
 	b.run.PeakRSS = machine.MemoryOf(0).PeakRSS
 	return err
 }
@@ -105,16 +105,12 @@ func trickle(ctx context.Context, open []design.Session) error {
 }
 
 // during takes the figures of a phase: what the process used and held, what the store was asked for.
-func (b *bench) during(phase string, open []design.Session, fn func() error) error {
-	requests := func() (n int64) {
-		for _, s := range open {
-			if r, ok := s.(design.Replicator); ok {
-				n += r.Requests(context.Background())
-			}
-		}
-		return n
+func (b *bench) during(ctx context.Context, phase string, open []design.Session, fn func() error) error {
+	asked, err := requests(ctx, open)
+	if err != nil {
+		return err
 	}
-	asked, used, start := requests(), machine.Self(), time.Now()
+	used, start := machine.Self(), time.Now()
 	if err := fn(); err != nil {
 		return err
 	}
@@ -125,8 +121,25 @@ func (b *bench) during(phase string, open []design.Session, fn func() error) err
 	f[phase+"_cpu_percent"] = 100 * (u.User + u.System).Seconds() / took.Seconds()
 	f[phase+"_memory_bytes"] = float64(anon)
 	f[phase+"_goroutines"] = float64(runtime.NumGoroutine())
-	f[phase+"_requests"] = float64(requests() - asked)
-	return nil
+	n, err := requests(ctx, open)
+	f[phase+"_requests"] = float64(n - asked)
+	return err
+}
+
+// requests adds up what the stores of all databases were asked for.
+func requests(ctx context.Context, open []design.Session) (n int64, err error) {
+	for _, s := range open {
+		r, ok := s.(design.Replicator)
+		if !ok {
+			continue
+		}
+		sent, err := r.Sent(ctx)
+		if err != nil {
+			return 0, err
+		}
+		n += sent.Requests
+	}
+	return n, nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -37,6 +37,7 @@ type Spec struct {
 	QuickPairs int     // in a quick run; 0: not in it
 	Weight     float64 // seconds of operations in a full run, in units of the base length
 	extra      float64 // seconds that a measurement takes besides, more than others: for estimates
+	prepare    float64 // likewise, before the first one
 
 	kind     kind
 	rows     int // a transaction; of bulkLoad and restoreFile: of the database
@@ -52,6 +53,9 @@ type Spec struct {
 	slow     time.Duration // fsync of attached storage below everything; 0: the disk as it is
 }
 
+// ManyPairs is the number of pairs of the workloads with targets, which are measured whatever the time.
+const ManyPairs = 9
+
 const (
 	defaultMmap = 1 << 30
 	noMmap      = -1
@@ -60,9 +64,9 @@ const (
 )
 
 var (
-	pair      = []string{design.Plain, "seawal-file"}
-	peers     = []string{design.Plain, "seawal-file", "litestream"}
-	allOfThem = []string{design.Plain, "seawal", "seawal-file", "seawal-gcs", "seawal-azure", "seawal-s3", "seawal-sftp", "litestream"}
+	pair   = []string{design.Plain, "seawal-file"}
+	peers  = []string{design.Plain, "seawal-file", design.Peer}
+	stores = []string{design.Plain, "seawal-gcs", "seawal-azure", "seawal-s3", "seawal-sftp"}
 )
 
 // All lists the workloads in the order of the report: the ones with targets first.
@@ -76,21 +80,21 @@ func All() []Spec {
 func headline() []Spec {
 	return []Spec{
 		{Name: "single", Title: "Single-row commits", Unit: "commits", Why: "The most that replication can cost: every insert is a transaction of its own.",
-			Designs: allOfThem, Pairs: 9, QuickPairs: 3, Weight: 1, kind: insertRows, rows: 1, template: small},
+			Designs: []string{design.Plain, "seawal", "seawal-file", design.Peer}, Pairs: ManyPairs, QuickPairs: 3, Weight: 1, kind: insertRows, rows: 1, template: small},
 		{Name: "batch", Title: "100-row transactions", Unit: "commits", Why: "The usual way to write many rows: the log takes several pages a commit.",
-			Designs: peers, Pairs: 9, QuickPairs: 3, Weight: 1, kind: insertRows, rows: 100, template: small},
+			Designs: peers, Pairs: ManyPairs, QuickPairs: 3, Weight: 1, kind: insertRows, rows: 100, template: small},
 		{Name: "random", Title: "Random updates in a large database", Unit: "commits", Why: "Each commit touches another page of a database that is larger than the ring: the worst case for page deltas and for caches.",
-			Designs: peers, Pairs: 9, QuickPairs: 2, Weight: 1, extra: 1.5, kind: updateRandom, template: large},
+			Designs: peers, Pairs: ManyPairs, QuickPairs: 2, Weight: 1, extra: 1.5, prepare: 4, kind: updateRandom, template: large},
 		{Name: "reads", Title: "Point reads", Unit: "reads", Why: "Reads go to the lower VFS and its memory map: replication must not be seen here.",
-			Designs: []string{design.Plain, "seawal", "seawal-file"}, Pairs: 9, QuickPairs: 2, Weight: 0.6, kind: readPoint, template: medium},
+			Designs: []string{design.Plain, "seawal", "seawal-file"}, Pairs: ManyPairs, QuickPairs: 2, Weight: 0.6, kind: readPoint, template: medium},
 		{Name: "mixed", Title: "Four readers beside a writer", Unit: "commits", Why: "The writer commits 2,000 times a second in both designs; what differs is what is left for reads.",
-			Designs: peers, Pairs: 9, QuickPairs: 2, Weight: 1, kind: updateRandom, template: medium, readers: 4, rate: 2000},
+			Designs: peers, Pairs: ManyPairs, QuickPairs: 2, Weight: 1, kind: updateRandom, template: medium, readers: 4, rate: 2000},
 		{Name: "web", Title: "Web application", Unit: "requests", Why: "Four clients; a fifth of the requests is a transaction on three tables, the others read.",
-			Designs: peers, Pairs: 9, QuickPairs: 2, Weight: 1, kind: webMix, template: medium, clients: 4},
+			Designs: peers, Pairs: ManyPairs, QuickPairs: 2, Weight: 1, kind: webMix, template: medium, clients: 4},
 		{Name: "bulk", Title: "Bulk load in one transaction", Unit: "rows", Why: "A transaction many times larger than the ring, which is read back from the log.",
 			Designs: pair, Pairs: 5, QuickPairs: 1, Weight: 2, kind: bulkLoad, rows: 1_000_000, quick: 100_000, template: small},
 		{Name: "trickle", Title: "200 commits a second", Unit: "commits", Why: "A busy application, far below what the disk can do: how far is the replica behind, and what does the processor do meanwhile?",
-			Designs: []string{design.Plain, "seawal-file", "seawal-10ms", "litestream"}, Pairs: 3, QuickPairs: 1, Weight: 3, kind: updateRandom, template: medium, rate: 200},
+			Designs: []string{design.Plain, "seawal-file", "seawal-10ms", design.Peer}, Pairs: 3, QuickPairs: 1, Weight: 3, kind: updateRandom, template: medium, rate: 200},
 		{Name: "slow2", Title: "Single-row commits, attached storage (2 ms)", Unit: "commits", Why: "A disk behind a network: an fsync takes 2 ms, a read that is not cached 0.5 ms.",
 			Designs: pair, Pairs: 5, QuickPairs: 1, Weight: 1, kind: insertRows, rows: 1, template: small, slow: 2 * time.Millisecond},
 		{Name: "slow10", Title: "Single-row commits, attached storage (10 ms)", Unit: "commits", Why: "The same with an fsync of 10 ms.",
@@ -98,9 +102,11 @@ func headline() []Spec {
 	}
 }
 
-// variants change one setting at a time.
+// variants change one thing at a time.
 func variants() []Spec {
 	v := []Spec{
+		{Name: "stores", Title: "Single-row commits, by store", Unit: "commits", Why: "Where the replica is must not be seen by the writer; the lag is the store's. A server on this machine takes its processor time from the writer.",
+			Designs: stores, Pairs: 3, QuickPairs: 1, Weight: 1, kind: insertRows, rows: 1, template: small},
 		{Name: "random-mmap-64m", Title: "Random updates beyond the memory map", Unit: "commits", Why: "The database is larger than mmap_size: part of it is read by system calls.",
 			Designs: pair, Pairs: 3, Weight: 0.8, extra: 1.5, kind: updateRandom, template: large, mmap: 64 << 20},
 		{Name: "sync-full", Title: "Single-row commits, synchronous=FULL", Unit: "commits", Why: "Each commit waits for the disk.",
@@ -132,13 +138,13 @@ func variants() []Spec {
 func special() []Spec {
 	specs := []Spec{
 		{Name: "restore", Title: "Restore", Unit: "bytes", Why: "How long the way back takes, verified, from a folder on the same disk.",
-			Designs: []string{"seawal-file"}, Pairs: 3, QuickPairs: 1, Weight: 4, extra: 6, kind: restoreFile, rows: 5_200_000, quick: 280_000, template: empty},
+			Designs: []string{"seawal-file"}, Pairs: 3, QuickPairs: 1, Weight: 4, extra: 2, prepare: 20, kind: restoreFile, rows: 5_200_000, quick: 280_000, template: empty},
 		{Name: "outage", Title: "The store is away for 30 s", Unit: "commits", Why: "Writers must not notice; afterwards everything arrives.",
 			Designs: []string{"seawal-outage"}, Pairs: 1, Weight: 32, kind: outage, template: medium, rate: 500},
 	}
 	for _, n := range []int{1, 10, 100, 1000} {
 		specs = append(specs, Spec{Name: fmt.Sprintf("databases-%d", n), Title: fmt.Sprintf("Databases in one process: %d", n), Unit: "databases", Why: "What a database costs that does nothing, or a little.",
-			Designs: pair, Pairs: 1, Weight: 1, extra: 4 + 0.015*float64(n), kind: manyIdle, rows: n, template: empty})
+			Designs: pair, Pairs: 1, Weight: 1, extra: 3 + 0.015*float64(n), kind: manyIdle, rows: n, template: empty})
 	}
 	return specs
 }
@@ -160,7 +166,7 @@ func (s Spec) ForQuick() Spec {
 	}
 	s.template.rows = min(s.template.rows, quickRows)
 	s.Pairs = s.QuickPairs
-	s.extra = 0
+	s.extra, s.prepare = 0, s.prepare/10
 	return s
 }
 
@@ -188,6 +194,15 @@ func (s Spec) OpsIn(seconds float64) int64 {
 // Overhead is about what a measurement takes besides its operations, in seconds: copying,
 // warming up, shipping the rest, closing.
 func (s Spec) Overhead() float64 { return 0.9 + s.extra }
+
+// Preparation is about what making the database takes, in seconds, before the first measurement.
+func (s Spec) Preparation() float64 { return s.prepare }
+
+// InPair reports whether a design is measured in that pair, counted from 0. Where there are many pairs a peer, for which we have to show
+// less, is in about half of them: in one that goes from the first design to the last as often as in one that goes back.
+func (s Spec) InPair(d string, pair int) bool {
+	return d != design.Peer || s.Pairs < ManyPairs || pair%4 == 0 || pair%4 == 3
+}
 
 // Settings describes the database and how it is opened.
 func (s Spec) Settings() []string {
