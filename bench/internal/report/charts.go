@@ -5,6 +5,7 @@ import (
 	"html/template"
 	"math"
 	"slices"
+	"strings"
 
 	"seawal/bench/internal/design"
 	"seawal/bench/internal/result"
@@ -15,7 +16,7 @@ import (
 type palette map[string]int
 
 // series is how many the style sheet knows; further ones begin again.
-const series = 8
+const series = 12
 
 func newPalette(f *result.File) palette {
 	p := palette{}
@@ -70,10 +71,13 @@ func clip(s string, n int) string {
 	return s
 }
 
-// paced reports whether the rate of a workload was given rather than reached.
+// paced reports whether the rate of a workload was given rather than reached, or is no figure of it.
 func paced(w *result.Workload) bool {
-	return w.Name == "trickle" || w.Name == "mixed" || w.Name == "outage"
+	return w.Name == "trickle" || w.Name == "mixed" || w.Name == "outage" || ofMany(w)
 }
+
+// ofMany reports whether the workload is many databases in one process.
+func ofMany(w *result.Workload) bool { return strings.HasPrefix(w.Name, "databases-") }
 
 // bars shows the rate of each design: the median as a bar, each measurement as a dot.
 func bars(w *result.Workload, p palette, title string, rate func(result.Run) float64) template.HTML {

@@ -139,6 +139,11 @@ func sectionOf(w *result.Workload, p palette) section {
 		add("Speed", bars(w, p, "MB of database a second", func(r result.Run) float64 { return r.Figures["mb_per_s"] }))
 		return s
 	}
+	if ofMany(w) {
+		add("Memory while idle", bars(w, p, "MiB", func(r result.Run) float64 { return r.Figures["idle_memory_bytes"] / (1 << 20) }))
+		add("Processor, a little to do", bars(w, p, "percent of one, with 100 commits a second", func(r result.Run) float64 { return r.Figures["trickle_cpu_percent"] }))
+		return s
+	}
 	if !paced(w) && len(w.Designs) > 1 {
 		add("Throughput", bars(w, p, w.Unit+" a second", result.Run.Rate))
 	}

@@ -13,6 +13,7 @@ import (
 	"seawal/bench/internal/design"
 	"seawal/bench/internal/result"
 	"seawal/bench/internal/stat"
+	"seawal/bench/internal/workload"
 )
 
 // run is a measurement with every figure set, the latencies around the one given.
@@ -81,6 +82,24 @@ func TestHTMLStandsAlone(t *testing.T) {
 	for _, id := range regexp.MustCompile(`href="#([^"]+)"`).FindAllStringSubmatch(page, -1) {
 		if !strings.Contains(page, `id="`+id[1]+`"`) {
 			t.Errorf("a link to %q leads nowhere", id[1])
+		}
+	}
+}
+
+// The designs of a workload are told from each other by their colours.
+func TestColoursDiffer(t *testing.T) {
+	f := &result.File{}
+	for _, s := range workload.All() {
+		f.Workloads = append(f.Workloads, result.Workload{Name: s.Name, Designs: s.Designs})
+	}
+	p := newPalette(f)
+	for _, w := range f.Workloads {
+		used := map[int]string{}
+		for _, d := range w.Designs {
+			if other, ok := used[p[d]]; ok {
+				t.Errorf("%s: %s and %s look alike", w.Name, other, d)
+			}
+			used[p[d]] = d
 		}
 	}
 }
