@@ -11,6 +11,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/sas"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/service"
 
+	"seawal/internal/storetrial"
 	"seawal/internal/testserver"
 	"seawal/internal/testserver/proxy"
 	"seawal/store"
@@ -23,45 +24,20 @@ func put(t *testing.T, s store.Store, name string) error {
 
 // What a person has to mend is said at once, with the way out, and never with a credential.
 func TestBadInput(t *testing.T) {
-	server(t)
+	_, container := server(t)
+	at := "azblob://" + container
 	const otherKey = "aHVudGVyMg=="
-	for _, c := range []struct {
-		name, url string
-		env       map[string]string
-		want      string
-	}{
-		{"no such container", "azblob://nothere/x", nil, "container nothere does not exist"},
-		{"wrong key", "azblob://container/x", map[string]string{"AZURE_STORAGE_KEY": otherKey}, "does not accept the credentials"},
-		{"not a key", "azblob://container/x", map[string]string{"AZURE_STORAGE_KEY": "hunter2!"}, "is no account key"},
-		{"expired signature", "azblob://container/x", map[string]string{"AZURE_STORAGE_KEY": "", "AZURE_STORAGE_SAS_TOKEN": expired(t)}, "they have expired"},
-		{"broken connection string", "azblob://container/x", map[string]string{"AZURE_STORAGE_CONNECTION_STRING": "hunter2"}, "copy it again"},
-		{"no account", "azblob://container/x", map[string]string{"AZURE_STORAGE_ACCOUNT": "", "AZURE_STORAGE_BLOB_ENDPOINT": ""}, "no account is known"},
-		{"no container", "azblob:///x", nil, "azblob://container/prefix"},
-		{"user in the URL", "azblob://id:hunter2@container/x", nil, "don't belong into the URL"},
-		{"secret in the URL", "azblob://container/x?sig=hunter2", nil, "credentials belong into the environment"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			for k, v := range c.env {
-				t.Setenv(k, v)
-			}
-			s, err := store.Open(t.Context(), c.url)
-			if err == nil {
-				defer s.Close()
-				err = put(t, s, "a")
-			}
-			if err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Fatalf("%v; want %q", err, c.want)
-			}
-			if !store.IsPermanent(err) {
-				t.Errorf("it would be tried again: %v", err)
-			}
-			for _, secret := range []string{"hunter2", otherKey, "sig="} {
-				if strings.Contains(strings.ReplaceAll(err.Error(), "sig=xxxxx", ""), secret) {
-					t.Errorf("shows a secret: %v", err)
-				}
-			}
-		})
-	}
+	storetrial.BadInput(t, []storetrial.Bad{
+		{Name: "no such container", URL: "azblob://nothere/x", Want: "container nothere does not exist"},
+		{Name: "wrong key", URL: at + "/x", Env: map[string]string{"AZURE_STORAGE_KEY": otherKey}, Want: "does not accept the credentials"},
+		{Name: "not a key", URL: at + "/x", Env: map[string]string{"AZURE_STORAGE_KEY": "hunter2!"}, Want: "is no account key"},
+		{Name: "expired signature", URL: at + "/x", Env: map[string]string{"AZURE_STORAGE_KEY": "", "AZURE_STORAGE_SAS_TOKEN": expired(t)}, Want: "they have expired"},
+		{Name: "broken connection string", URL: at + "/x", Env: map[string]string{"AZURE_STORAGE_CONNECTION_STRING": "hunter2"}, Want: "copy it again"},
+		{Name: "no account", URL: at + "/x", Env: map[string]string{"AZURE_STORAGE_ACCOUNT": "", "AZURE_STORAGE_BLOB_ENDPOINT": ""}, Want: "no account is known"},
+		{Name: "no container", URL: "azblob:///x", Want: "azblob://container/prefix"},
+		{Name: "user in the URL", URL: "azblob://id:hunter2@container/x", Want: "don't belong into the URL"},
+		{Name: "secret in the URL", URL: at + "/x?sig=hunter2", Want: "credentials belong into the environment"},
+	}, "hunter2", otherKey, "sig=")
 }
 
 // signature is a SAS of the account that ends in d.
@@ -85,10 +61,11 @@ func signature(t *testing.T, d time.Duration) string {
 func expired(t *testing.T) string { return signature(t, -time.Hour) }
 
 func TestSignature(t *testing.T) {
-	endpoint := server(t)
+	endpoint, container := server(t)
+	at := "azblob://" + container
 	t.Setenv("AZURE_STORAGE_KEY", "")
 	t.Setenv("AZURE_STORAGE_SAS_TOKEN", "?"+signature(t, time.Hour))
-	s, err := store.Open(t.Context(), "azblob://container/signed")
+	s, err := store.Open(t.Context(), at+"/signed")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +76,7 @@ func TestSignature(t *testing.T) {
 
 	// A transport's error quotes the URL, in which the signature is.
 	t.Setenv("AZURE_STORAGE_BLOB_ENDPOINT", "http://127.0.0.1:1/"+testserver.AzureAccount)
-	gone, err := store.Open(t.Context(), "azblob://container/signed")
+	gone, err := store.Open(t.Context(), at+"/signed")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +89,7 @@ func TestSignature(t *testing.T) {
 	t.Setenv("AZURE_STORAGE_SAS_TOKEN", "")
 	t.Setenv("AZURE_STORAGE_CONNECTION_STRING", "DefaultEndpointsProtocol=http;AccountName="+testserver.AzureAccount+
 		";AccountKey="+testserver.AzureKey+";BlobEndpoint="+endpoint)
-	s, err = store.Open(t.Context(), "azblob://container/signed")
+	s, err = store.Open(t.Context(), at+"/signed")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,13 +101,14 @@ func TestSignature(t *testing.T) {
 
 // proxied returns the store behind a proxy.
 func proxied(t *testing.T) (store.Store, *proxy.HTTP) {
-	to, err := url.Parse(server(t))
+	endpoint, container := server(t)
+	to, err := url.Parse(endpoint)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := proxy.NewHTTP(t, to.Host)
 	t.Setenv("AZURE_STORAGE_BLOB_ENDPOINT", "http://"+p.Addr()+to.Path)
-	s, err := store.Open(t.Context(), "azblob://container/proxied")
+	s, err := store.Open(t.Context(), "azblob://"+container+"/proxied")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,5 +146,20 @@ func TestRequests(t *testing.T) {
 	}
 	if h := seen[0].Header; h.Get("Content-MD5") == "" || h.Get("If-None-Match") != "*" {
 		t.Errorf("headers of an upload: %v", h)
+	}
+}
+
+// A body that was damaged on its way is refused by the service.
+func TestDamagedBody(t *testing.T) {
+	s, p := proxied(t)
+	p.Inject(proxy.Method(http.MethodPut), -1, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		r.Header.Set("Content-MD5", "AAAAAAAAAAAAAAAAAAAAAA==")
+		next.ServeHTTP(w, r)
+	})
+	if err := put(t, s, "a"); err == nil {
+		t.Error("stored")
+	}
+	if _, err := s.Stat(t.Context(), "a"); !errors.Is(err, store.ErrNotExist) {
+		t.Errorf("stat: %v", err)
 	}
 }

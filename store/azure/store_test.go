@@ -7,14 +7,20 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
 
+	"seawal/internal/storetrial"
 	"seawal/internal/testserver"
 	"seawal/store"
 	_ "seawal/store/azure"
 	"seawal/store/storetest"
 )
 
+func TestMain(m *testing.M) { storetrial.Main(m) }
+
+var containers atomic.Int64
+
 // server starts the service, with the environment that leads to it, and makes a container.
-func server(t *testing.T) (endpoint string) {
+func server(t *testing.T) (endpoint, container string) {
+	t.Helper()
 	endpoint = "http://" + testserver.Azure(t).Addr + "/" + testserver.AzureAccount
 	for k, v := range map[string]string{
 		"AZURE_STORAGE_CONNECTION_STRING": "", "AZURE_STORAGE_SAS_TOKEN": "",
@@ -30,17 +36,18 @@ func server(t *testing.T) (endpoint string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.CreateContainer(t.Context(), "container", nil); err != nil {
+	container = fmt.Sprintf("container-%d", containers.Add(1))
+	if _, err := c.CreateContainer(t.Context(), container, nil); err != nil {
 		t.Fatal(err)
 	}
-	return endpoint
+	return endpoint, container
 }
 
 func TestStore(t *testing.T) {
-	server(t)
+	_, container := server(t)
 	var n atomic.Int64
 	storetest.Run(t, func(t *testing.T) store.Store {
-		s, err := store.Open(t.Context(), fmt.Sprintf("azblob://container/some/prefix-%d/", n.Add(1)))
+		s, err := store.Open(t.Context(), fmt.Sprintf("azblob://%s/some/prefix %%25-%d/", container, n.Add(1)))
 		if err != nil {
 			t.Fatal(err)
 		}

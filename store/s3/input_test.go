@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"seawal/internal/storetrial"
 	"seawal/internal/testserver/proxy"
 	"seawal/store"
 )
@@ -18,47 +19,24 @@ func put(t *testing.T, s store.Store, name string) error {
 
 // What a person has to mend is said at once, with the way out, and never with a credential.
 func TestBadInput(t *testing.T) {
-	endpoint, _ := server(t)
-	for _, c := range []struct {
-		name, url string
-		env       map[string]string
-		want      string
-	}{
-		{"no such bucket", "s3://nothere/x", nil, "bucket nothere does not exist"},
-		{"unknown key", "s3://bucket/x", map[string]string{"AWS_ACCESS_KEY_ID": "someone"}, "does not accept the credentials"},
-		{"wrong secret", "s3://bucket/x", map[string]string{"AWS_SECRET_ACCESS_KEY": "hunter2"}, "does not accept the credentials"},
-		{"no credentials", "s3://bucket/x", map[string]string{"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "no credentials were found"},
-		{"no region", "s3://bucket/x", map[string]string{"AWS_REGION": "", "AWS_ENDPOINT_URL_S3": ""}, "set AWS_REGION"},
-		{"no bucket", "s3:///x", nil, "s3://bucket/prefix"},
-		{"user in the URL", "s3://id:hunter2@bucket/x", nil, "don't belong into the URL"},
-		{"secret in the URL", "s3://bucket/x?aws_secret_access_key=hunter2", nil, "credentials belong into the environment"},
-		{"endpoint without scheme", "s3://bucket/x?endpoint=example.com", nil, "endpoint=https://host"},
-		{"path style", "s3://bucket/x?path_style=maybe", nil, "write true or false"},
-		{"profile", "s3://bucket/x?profile=nobody", nil, "nobody"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			for k, v := range c.env {
-				t.Setenv(k, v)
-			}
-			s, err := store.Open(t.Context(), c.url)
-			if err == nil {
-				defer s.Close()
-				err = put(t, s, "a")
-			}
-			if err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Fatalf("%v; want %q", err, c.want)
-			}
-			if !store.IsPermanent(err) {
-				t.Errorf("it would be tried again: %v", err)
-			}
-			if strings.Contains(err.Error(), "hunter2") {
-				t.Errorf("shows a secret: %v", err)
-			}
-		})
-	}
+	endpoint, bucket := server(t)
+	at := "s3://" + bucket
+	storetrial.BadInput(t, []storetrial.Bad{
+		{Name: "no such bucket", URL: "s3://nothere/x", Want: "bucket nothere does not exist"},
+		{Name: "unknown key", URL: at + "/x", Env: map[string]string{"AWS_ACCESS_KEY_ID": "someone"}, Want: "does not accept the credentials"},
+		{Name: "wrong secret", URL: at + "/x", Env: map[string]string{"AWS_SECRET_ACCESS_KEY": "hunter2"}, Want: "does not accept the credentials"},
+		{Name: "no credentials", URL: at + "/x", Env: map[string]string{"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, Want: "no credentials were found"},
+		{Name: "no region", URL: at + "/x", Env: map[string]string{"AWS_REGION": "", "AWS_ENDPOINT_URL_S3": ""}, Want: "set AWS_REGION"},
+		{Name: "no bucket", URL: "s3:///x", Want: "s3://bucket/prefix"},
+		{Name: "user in the URL", URL: "s3://id:hunter2@bucket/x", Want: "don't belong into the URL"},
+		{Name: "secret in the URL", URL: at + "/x?aws_secret_access_key=hunter2", Want: "credentials belong into the environment"},
+		{Name: "endpoint without scheme", URL: at + "/x?endpoint=example.com", Want: "endpoint=https://host"},
+		{Name: "path style", URL: at + "/x?path_style=maybe", Want: "write true or false"},
+		{Name: "profile", URL: at + "/x?profile=nobody", Want: "nobody"},
+	}, "hunter2")
 	t.Run("endpoint in the URL", func(t *testing.T) {
 		t.Setenv("AWS_ENDPOINT_URL_S3", "")
-		s, err := store.Open(t.Context(), "s3://bucket/in-url?region=us-east-1&endpoint="+url.QueryEscape(endpoint))
+		s, err := store.Open(t.Context(), at+"/in-url?region=us-east-1&endpoint="+url.QueryEscape(endpoint))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,10 +49,10 @@ func TestBadInput(t *testing.T) {
 
 // proxied returns the store behind a proxy.
 func proxied(t *testing.T) (store.Store, *proxy.HTTP) {
-	endpoint, _ := server(t)
+	endpoint, bucket := server(t)
 	p := proxy.NewHTTP(t, strings.TrimPrefix(endpoint, "http://"))
 	t.Setenv("AWS_ENDPOINT_URL_S3", "http://"+p.Addr())
-	s, err := store.Open(t.Context(), "s3://bucket/proxied")
+	s, err := store.Open(t.Context(), "s3://"+bucket+"/proxied")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,18 +5,23 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"seawal/internal/storetrial"
 	"seawal/internal/testserver"
 	"seawal/store"
 	_ "seawal/store/s3"
 	"seawal/store/storetest"
 )
 
+func TestMain(m *testing.M) { storetrial.Main(m) }
+
+var buckets atomic.Int64
+
 // server starts the service, with the environment that leads to it, and makes a bucket.
-func server(t *testing.T) (endpoint string, client *s3.Client) {
+func server(t *testing.T) (endpoint, bucket string) {
+	t.Helper()
 	endpoint = testserver.S3(t)
 	for k, v := range map[string]string{
 		"AWS_ACCESS_KEY_ID": testserver.S3AccessKey, "AWS_SECRET_ACCESS_KEY": testserver.S3SecretKey, "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "",
@@ -25,21 +30,22 @@ func server(t *testing.T) (endpoint string, client *s3.Client) {
 	} {
 		t.Setenv(k, v)
 	}
-	client = s3.New(s3.Options{
+	client := s3.New(s3.Options{
 		BaseEndpoint: &endpoint, Region: "us-east-1", UsePathStyle: true,
 		Credentials: credentials.NewStaticCredentialsProvider(testserver.S3AccessKey, testserver.S3SecretKey, ""),
 	})
-	if _, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("bucket")}); err != nil {
+	bucket = fmt.Sprintf("bucket-%d", buckets.Add(1))
+	if _, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &bucket}); err != nil {
 		t.Fatal(err)
 	}
-	return endpoint, client
+	return endpoint, bucket
 }
 
 func TestStore(t *testing.T) {
-	server(t)
+	_, bucket := server(t)
 	var n atomic.Int64
 	storetest.Run(t, func(t *testing.T) store.Store {
-		s, err := store.Open(t.Context(), fmt.Sprintf("s3://bucket/some/prefix-%d/", n.Add(1)))
+		s, err := store.Open(t.Context(), fmt.Sprintf("s3://%s/some/prefix %%25-%d/", bucket, n.Add(1)))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"seawal/internal/storetrial"
 	"seawal/internal/testserver"
 	"seawal/store"
 	"seawal/store/sftp"
@@ -29,7 +30,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	testserver.Main(m)
+	storetrial.Main(m)
 }
 
 // Types of packets that the filter looks for.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"seawal/internal/storetrial"
 	"seawal/internal/testserver"
 	"seawal/store"
 )
@@ -79,47 +80,30 @@ func TestBadInput(t *testing.T) {
 	}
 	mismatch := write(t, filepath.Join(home, "mismatch"), "["+host+"]:"+port+" "+string(public))
 	garbled := write(t, filepath.Join(home, "garbled"), "["+host+"]:"+port+" ssh-ed25519 AAAA\n")
-	for _, c := range []struct{ name, url, want string }{
-		{"unknown host", with(t, good, "known_hosts", write(t, filepath.Join(home, "empty"), "")), "ssh-keyscan -p " + port + " " + host + " >> " + home + "/empty"},
-		{"no known_hosts", with(t, good, "known_hosts", filepath.Join(home, "nothere")), "is not in " + home + "/nothere; compare the fingerprint"},
-		{"default known_hosts", with(t, good, "known_hosts", ""), "is not in " + home + "/.ssh/known_hosts or /etc/ssh/ssh_known_hosts"},
-		{"another host key", with(t, good, "known_hosts", mismatch), "ssh-keygen -R '[" + host + "]:" + port + "' -f " + mismatch},
-		{"garbled known_hosts", with(t, good, "known_hosts", garbled), garbled + ":1"},
-		{"unknown key", with(t, good, "identity", other), "authorized_keys"},
-		{"key with a passphrase", with(t, good, "identity", locked), "ssh-add " + locked},
-		{"no such key", with(t, good, "identity", filepath.Join(home, "nokey")), "is not there"},
-		{"key that is none", with(t, good, "identity", garbled), "can't be used"},
-		{"no keys", with(t, good, "identity", ""), "ssh-keygen -t ed25519"},
-		{"read-only", with(t, good, "identity", server.KeyFor(t, "internal-sftp -R")), "lets " + server.User + " only read"},
-		{"no permission", with(t, server.URL(server.Addr, "denied"), "identity", server.KeyFor(t, "internal-sftp -P mkdir")), "no permission; let the user " + server.User},
-		{"no hard links", with(t, good, "identity", server.KeyFor(t, "internal-sftp -P hardlink")), "hardlink@openssh.com"},
-		{"no fsync", with(t, good, "identity", server.KeyFor(t, "internal-sftp -P fsync")), "fsync@openssh.com"},
-		{"root is a file", server.URL(server.Addr, "file"), "is a file, not a folder"},
-		{"root is below a file", server.URL(server.Addr, "file/x"), "is a file, not a folder"},
-		{"object is a folder", server.URL(server.Addr, "folders"), "a folder has this name"},
-		{"password", strings.Replace(good, "@", ":hunter2@", 1), "a password doesn't belong into the URL"},
-		{"parameter", with(t, good, "compress", "1"), "unknown parameter"},
-		{"relative path of a key", with(t, good, "identity", "id"), "the whole path"},
-		{"no host", "sftp:///x", "sftp://user@host/path"},
-		{"no folder", "sftp://user@host", "names no folder"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			s, err := store.Open(t.Context(), c.url)
-			if err == nil {
-				defer s.Close()
-				err = put(t, s, "a")
-			}
-			if err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Fatalf("%v; want %q", err, c.want)
-			}
-			if !store.IsPermanent(err) {
-				t.Errorf("it would be tried again: %v", err)
-			}
-			if strings.Contains(err.Error(), "hunter2") {
-				t.Errorf("shows a secret: %v", err)
-			}
-		})
-	}
+	storetrial.BadInput(t, []storetrial.Bad{
+		{Name: "unknown host", URL: with(t, good, "known_hosts", write(t, filepath.Join(home, "empty"), "")), Want: "ssh-keyscan -p " + port + " " + host + " >> " + home + "/empty"},
+		{Name: "no known_hosts", URL: with(t, good, "known_hosts", filepath.Join(home, "nothere")), Want: "is not in " + home + "/nothere; compare the fingerprint"},
+		{Name: "default known_hosts", URL: with(t, good, "known_hosts", ""), Want: "is not in " + home + "/.ssh/known_hosts or /etc/ssh/ssh_known_hosts"},
+		{Name: "another host key", URL: with(t, good, "known_hosts", mismatch), Want: "ssh-keygen -R '[" + host + "]:" + port + "' -f " + mismatch},
+		{Name: "garbled known_hosts", URL: with(t, good, "known_hosts", garbled), Want: garbled + ":1"},
+		{Name: "unknown key", URL: with(t, good, "identity", other), Want: "authorized_keys"},
+		{Name: "key with a passphrase", URL: with(t, good, "identity", locked), Want: "ssh-add " + locked},
+		{Name: "no such key", URL: with(t, good, "identity", filepath.Join(home, "nokey")), Want: "is not there"},
+		{Name: "key that is none", URL: with(t, good, "identity", garbled), Want: "can't be used"},
+		{Name: "no keys", URL: with(t, good, "identity", ""), Want: "ssh-keygen -t ed25519"},
+		{Name: "read-only", URL: with(t, good, "identity", server.KeyFor(t, "internal-sftp -R")), Want: "lets " + server.User + " only read"},
+		{Name: "no permission", URL: with(t, server.URL(server.Addr, "denied"), "identity", server.KeyFor(t, "internal-sftp -P mkdir")), Want: "no permission; let the user " + server.User},
+		{Name: "no hard links", URL: with(t, good, "identity", server.KeyFor(t, "internal-sftp -P hardlink")), Want: "hardlink@openssh.com"},
+		{Name: "no fsync", URL: with(t, good, "identity", server.KeyFor(t, "internal-sftp -P fsync")), Want: "fsync@openssh.com"},
+		{Name: "root is a file", URL: server.URL(server.Addr, "file"), Want: "is a file, not a folder"},
+		{Name: "root is below a file", URL: server.URL(server.Addr, "file/x"), Want: "is a file, not a folder"},
+		{Name: "object is a folder", URL: server.URL(server.Addr, "folders"), Want: "a folder has this name"},
+		{Name: "password", URL: strings.Replace(good, "@", ":hunter2@", 1), Want: "a password doesn't belong into the URL"},
+		{Name: "parameter", URL: with(t, good, "compress", "1"), Want: "unknown parameter"},
+		{Name: "relative path of a key", URL: with(t, good, "identity", "id"), Want: "the whole path"},
+		{Name: "no host", URL: "sftp:///x", Want: "sftp://user@host/path"},
+		{Name: "no folder", URL: "sftp://user@host", Want: "names no folder"},
+	}, "hunter2")
 }
 
 // Who may only read can restore.

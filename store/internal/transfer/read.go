@@ -114,5 +114,9 @@ func (r *reader) Read(p []byte) (int, error) {
 
 func (r *reader) Close() error {
 	r.dog.stop()
-	return r.body.Close()
+	err := r.body.Close()
+	if errors.Is(err, context.Canceled) {
+		return nil // by the line before, or by the caller
+	}
+	return err
 }

@@ -1,0 +1,4 @@
+// Package storetrial is what every store goes through with its real server, beside the conformance that storetest
+// asks for: an application that is killed (Kill), a network that fails while others write (Outage), and what a
+// person may have got wrong (BadInput). The tests of each store say only how its server is reached.
+package storetrial
