@@ -28,6 +28,7 @@ import (
 
 	"seawal/store"
 	_ "seawal/store/azure"
+	_ "seawal/store/gcs"
 	_ "seawal/store/s3"
 	_ "seawal/store/sftp"
 )

@@ -113,6 +113,20 @@ func Upload(ctx context.Context, in io.Reader, first []byte, put Put) (tags []st
 	}
 }
 
+// Stream calls write with first, and then with what follows in the body, a part at a time and always in the same memory, which
+// write must not keep.
+func Stream(in io.Reader, first []byte, write func([]byte) error) error {
+	for part, last := first, false; ; {
+		if err := write(part); err != nil || last {
+			return err
+		}
+		var err error
+		if part, last, err = readPart(in, part[:cap(part)], PartSize); err != nil {
+			return err
+		}
+	}
+}
+
 // upload is of one goroutine, but for send.
 type upload struct {
 	put     Put
