@@ -17,6 +17,11 @@ import (
 // table ours.
 func (s *Shipper) shipSnapshot(ctx context.Context, p *pinned, number uint64) error {
 	s.setMode(ModeSnapshot)
+	if y, ok := p.ReadTx.(Syncer); ok {
+		if err := y.Sync(); err != nil {
+			return fmt.Errorf("ship snapshot: %w", err)
+		}
+	}
 	name := segment.SnapshotName(s.timeline, number)
 	at := s.commitTime(s.timeOf(p))
 	var last, whole *snapshotBody // of the attempts; whole: of one that may have got there

@@ -99,6 +99,13 @@ type ReadTx interface {
 	Close() error
 }
 
+// Syncer is a ReadTx whose state can be brought to stable storage. A snapshot needs that: it is the first point of its timeline, and
+// a database that a loss of power takes back before it would be at no point of its replica, and could not be rolled forward.
+type Syncer interface {
+	// Sync returns when the state, or a later one, survives a loss of power.
+	Sync() error
+}
+
 // Loser is a ReadTx that may lose its state before it is closed, because the application needs the database
 // to itself. What was read before Lost first returned an error is valid.
 type Loser interface {

@@ -371,6 +371,14 @@ func (t tap) readFile(reader int, p []byte, off int64) error {
 	}
 }
 
+// sync brings what the log holds to stable storage, through a reader connection's handle. The caller serialises.
+func (t tap) sync(reader int) error {
+	if rc := C.seawal_tap_sync(t.c, C.int(reader)); rc != sqliteOK {
+		return fmt.Errorf("syncing the log: SQLite error %d", int(rc))
+	}
+	return nil
+}
+
 // fileSize is the size of the main database file in bytes. The caller serialises.
 func (t tap) fileSize(reader int) (int64, error) {
 	var n C.int64_t

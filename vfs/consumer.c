@@ -257,6 +257,14 @@ int seawal_tap_file_size(SeawalTap *pTap, int iReader, int64_t *pnByte){
   return rc;
 }
 
+int seawal_tap_sync(SeawalTap *pTap, int iReader){
+  sqlite3_file *pFile = pTap->apReader[iReader];
+  sqlite3_file *pWal;
+  if( pFile==0 ) return SQLITE_IOERR;
+  pWal = TAIL(pFile)->pWal;
+  return pWal ? ORIGFILE(pWal)->xSync(pWal, SQLITE_SYNC_NORMAL) : SQLITE_OK;
+}
+
 int seawal_tap_place(SeawalTap *pTap, int iReader, SeawalPlace *pOut){
   sqlite3_file *pFile = pTap->apReader[iReader];
   IndexHdr hdr;

@@ -147,6 +147,7 @@ int seawal_tap_moved(SeawalTap*);
 int seawal_tap_counter(SeawalTap*, int iReader);  /* 1 when the change counter isn't the one that is known; takes no lock of SQLite's */
 int seawal_tap_read(SeawalTap*, int iReader, void *pBuf, int nByte, int64_t iOfst);
 int seawal_tap_file_size(SeawalTap*, int iReader, int64_t *pnByte);
+int seawal_tap_sync(SeawalTap*, int iReader);   /* what the log holds reaches the disk */
 int seawal_tap_place(SeawalTap*, int iReader, SeawalPlace*);
 void seawal_tap_unpin(SeawalTap*);
 

@@ -314,6 +314,7 @@ type readTx struct {
 var (
 	_ shipper.ReadTx = (*readTx)(nil)
 	_ shipper.Loser  = (*readTx)(nil)
+	_ shipper.Syncer = (*readTx)(nil)
 )
 
 // Lost implements shipper.Loser.
@@ -361,6 +362,16 @@ func (t *readTx) measureLocked() error {
 		t.at.pageCount = uint32(n / int64(size))
 	}
 	return nil
+}
+
+// Sync implements shipper.Syncer. In rollback journal modes SQLite has synced what was committed.
+func (t *readTx) Sync() error {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	if err := t.Lost(); err != nil {
+		return err
+	}
+	return t.s.tap.sync(t.s.index)
 }
 
 func (t *readTx) Close() error {

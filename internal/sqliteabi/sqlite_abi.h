@@ -44,6 +44,8 @@ typedef void (*sqlite3_syscall_ptr)(void);
 #define SQLITE_OPEN_SUPER_JOURNAL    0x00004000
 #define SQLITE_OPEN_WAL              0x00080000
 
+#define SQLITE_SYNC_NORMAL           0x00002
+
 /* Locks of xLock, flags of xShmLock, kinds of mutex */
 #define SQLITE_LOCK_NONE             0
 #define SQLITE_LOCK_SHARED           1
