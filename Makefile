@@ -5,7 +5,7 @@ GO          ?= go
 CC          ?= cc
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.1
 TESTFLAGS   ?=
-C_SOURCES   := vfs/shim.c vfs/capture.c vfs/consumer.c internal/vfstest/trace.c bench/internal/slowvfs/slow.c
+C_SOURCES   := vfs/shim.c vfs/capture.c vfs/consumer.c internal/vfstest/trace.c internal/powervfs/power.c bench/internal/slowvfs/slow.c
 # What carries no cgo, and must stay so.
 PURE        := ./shipper/... ./restore/... ./store/... ./internal/segment/... ./internal/pagesum/... ./internal/wal/... ./internal/replica/...
 
@@ -75,7 +75,9 @@ fuzz:
 SANITIZE ?= -fsanitize=undefined -fno-sanitize-recover=undefined
 sanitize:
 	CGO_CFLAGS="-O1 -g $(SANITIZE)" CGO_LDFLAGS="$(SANITIZE)" \
-		$(GO) test -asan -timeout 10m -run 'Capture|Ring|Hold' ./vfs
+		$(GO) test -asan -timeout 10m -run 'Capture|Ring|Hold|Journal|Rollback|FaultOfEveryCall|PowerLoss' ./vfs
+	CGO_CFLAGS="-O1 -g $(SANITIZE)" CGO_LDFLAGS="$(SANITIZE)" \
+		$(GO) test -asan -timeout 10m ./internal/vfstest ./internal/powervfs
 
 clean:
 	rm -rf bin .testservers
