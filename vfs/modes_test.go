@@ -4,11 +4,13 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"seawal/internal/reliability"
 	"seawal/restore"
 	"seawal/vfs"
 )
@@ -351,6 +353,11 @@ func TestModeSettings(t *testing.T) {
 		{"secure_delete", nil, []string{"PRAGMA secure_delete=ON", fill, "DELETE FROM t WHERE a%2=0", "PRAGMA secure_delete=FAST", "DELETE FROM t"}},
 		{"wal_autocheckpoint=0", nil, []string{"PRAGMA wal_autocheckpoint=0", fill, fill, "DELETE FROM t WHERE a%2=0"}},
 		{"wal_autocheckpoint=5", nil, []string{"PRAGMA wal_autocheckpoint=5", fill, "UPDATE t SET b=zeroblob(20)", fill}},
+		{"wal_autocheckpoint=1", nil, []string{"PRAGMA wal_autocheckpoint=1", fill, "UPDATE t SET b=zeroblob(20)", "DELETE FROM t WHERE a%2=0", fill}},
+		{"checkpoints of the application", nil, []string{fill, "PRAGMA wal_checkpoint(PASSIVE)", fill, "PRAGMA wal_checkpoint(FULL)", "DELETE FROM t WHERE a%2=0",
+			"PRAGMA wal_checkpoint(RESTART)", "UPDATE t SET b=zeroblob(20)", "PRAGMA wal_checkpoint(TRUNCATE)", fill}},
+		{"cache_spill", nil, []string{"PRAGMA cache_size=10", "PRAGMA cache_spill=1", fill,
+			"BEGIN; UPDATE t SET b=randomblob(600); PRAGMA cache_spill=OFF; UPDATE t SET b=randomblob(800); COMMIT", "PRAGMA cache_spill=20", "UPDATE t SET b=randomblob(100)"}},
 		{"journal_size_limit", nil, []string{"PRAGMA journal_size_limit=0", fill, "PRAGMA wal_checkpoint(RESTART)", "INSERT INTO t(b) VALUES(1)", "PRAGMA wal_checkpoint(TRUNCATE)", fill}},
 		{"temp tables", nil, []string{"CREATE TEMP TABLE x AS SELECT randomblob(100) AS y", "PRAGMA temp_store=MEMORY", "CREATE TEMP TABLE z(y)", "INSERT INTO t(b) VALUES(1)", "INSERT INTO temp.z VALUES(1)"}},
 		{"larger than the ring", nil, []string{"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<6000) INSERT INTO t(b) SELECT randomblob(900) FROM n", "UPDATE t SET b=randomblob(10)", "VACUUM"}},
@@ -395,6 +402,57 @@ func TestModeTransactionLargerThanTheRing(t *testing.T) {
 				"VACUUM",
 			)
 			s.exec("PRAGMA locking_mode=NORMAL")
+			s.end()
+		})
+	}
+}
+
+// Each page size in each mode with a rollback journal, or without any.
+func TestModePageSizesInRollbackModes(t *testing.T) {
+	combinations := 0
+	for size := 512; size <= 65536; size *= 2 {
+		for _, mode := range []string{"DELETE", "TRUNCATE", "PERSIST", "MEMORY", "OFF"} {
+			combinations++
+			t.Run(fmt.Sprintf("%s/%d", mode, size), func(t *testing.T) {
+				t.Parallel()
+				p := newPlace(t)
+				create(t, p.path, size)
+				plain(t, p.path, "PRAGMA journal_mode="+mode)
+				s := p.begin("_journal_mode=" + mode)
+				s.flush()
+				s.exec(life...)
+				s.note()
+				if mode != "OFF" {
+					s.steps(rollbacks, savepoints)
+				}
+				s.end()
+			})
+		}
+	}
+	reliability.Record(t, reliability.Fault{Group: reliability.Use, Name: "every page size in every rollback journal mode",
+		How: "growth, shrinking, spills, rollbacks and VACUUM with pages of 512 to 65536 bytes; the restored file is the source"}, combinations, 0)
+}
+
+// One transaction that is larger than the log may become, with both policies: neither waits for ever, neither loses it.
+func TestModeTransactionLargerThanMaxWAL(t *testing.T) {
+	for _, policy := range []vfs.OnFull{vfs.Squash, vfs.Block} {
+		t.Run(string(policy), func(t *testing.T) {
+			name := "seawal-small-log" + t.TempDir()
+			if err := vfs.Register(name, vfs.Config{RingBytes: 1 << 20, MaxWAL: 1 << 20, OnFull: policy}); err != nil {
+				t.Fatal(err)
+			}
+			p := newPlace(t)
+			create(t, p.path, 4096)
+			s := p.beginDriver(name, "_journal_mode=WAL")
+			s.flush()
+			s.exec(
+				"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<2500) INSERT INTO t(b) SELECT randomblob(900) FROM n",
+				"INSERT INTO t(b) VALUES(1)",
+				"UPDATE t SET b=randomblob(800)",
+				"DELETE FROM t WHERE a>10",
+				"INSERT INTO t(b) VALUES(2)",
+			)
+			s.note()
 			s.end()
 		})
 	}
