@@ -25,7 +25,8 @@ func everything() *result.File {
 	for i := range 9 {
 		for k, d := range mixed.Designs {
 			r := run(d, i, 2000, time.Duration(10+5*k)*time.Microsecond)
-			r.Reads = 80_000 - 2000*int64(k)
+			r.Reads, r.Requests = 80_000-2000*int64(k), 3
+			r.Sidecar.User = 0.01 * float64(k)
 			mixed.Runs = append(mixed.Runs, r)
 		}
 	}
@@ -46,13 +47,14 @@ type appearance struct {
 	Cut        []string // labels that leave their plot
 	Overlapped []string // labels that lie on each other
 	Faint      []string // text and curves that can hardly be told from what is behind them
+	Scrolled   []string // tables that are wider than the page
 	Overflow   int      // pixels that the page is wider than the window
 	Background string
 }
 
 // lookAtPage returns an appearance.
 const lookAtPage = `(() => {
-	const out = {plots: 0, empty: [], cut: [], overlapped: [], faint: [], overflow: 0, background: getComputedStyle(document.body).backgroundColor}
+	const out = {plots: 0, empty: [], cut: [], overlapped: [], faint: [], scrolled: [], overflow: 0, background: getComputedStyle(document.body).backgroundColor}
 	const rgb = s => (s.match(/[\d.]+/g) || []).map(Number)
 	const light = s => {
 		const [r, g, b] = rgb(s).map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
@@ -72,6 +74,7 @@ const lookAtPage = `(() => {
 	}
 	document.querySelectorAll('details').forEach(e => e.open = true)
 	out.overflow = document.documentElement.scrollWidth - innerWidth
+	document.querySelectorAll('.scroll').forEach(e => { if (e.scrollWidth > e.clientWidth) out.scrolled.push(e.textContent.trim().slice(0, 60)) })
 	for (const plot of document.querySelectorAll('svg[role=img]')) {
 		out.plots++
 		const frame = plot.getBoundingClientRect(), name = plot.getAttribute('aria-label')
@@ -118,6 +121,9 @@ func TestReportInABrowser(t *testing.T) {
 					t.Errorf("%s: %s: %s", name, what, strings.Join(first(slices.Compact(found), 12), "\n\t"))
 				}
 			}
+			if width > 1000 && len(got.Scrolled) > 0 {
+				t.Errorf("%s: tables that have to be scrolled: %q", name, got.Scrolled)
+			}
 			if got.Overflow > 0 {
 				t.Errorf("%s: the page is %d pixels wider than the window", name, got.Overflow)
 			}
@@ -138,14 +144,14 @@ func TestReportInABrowser(t *testing.T) {
 // The looks above can fail: a page that has everything wrong is found out.
 func TestBrowserFindsFaults(t *testing.T) {
 	b := startBrowser(t)
-	address := writePage(t, `<!DOCTYPE html><body style="background:#fff"><p style="color:#eee;width:3000px">faint</p>
+	address := writePage(t, `<!DOCTYPE html><body style="background:#fff"><p style="color:#eee;width:3000px">faint</p><div class="scroll" style="width:9em;overflow:auto"><div style="width:99em">wide</div></div>
 <img src="http://127.0.0.1:1/missing.png"><script>console.error("oh")</script>
 <svg viewBox="0 0 300 100" width="300" role="img" aria-label="bad"><text x="290" y="50">cut off</text><text x="290" y="50">on it</text></svg>`)
 	b.look("light", 1280)
 	b.open(address)
 	var got appearance
 	b.evaluate(lookAtPage, &got)
-	if got.Plots != 1 || len(got.Empty) != 1 || len(got.Cut) != 2 || len(got.Overlapped) != 1 || len(got.Faint) != 1 || got.Overflow < 1000 {
+	if got.Plots != 1 || len(got.Empty) != 1 || len(got.Cut) != 2 || len(got.Overlapped) != 1 || len(got.Faint) != 1 || len(got.Scrolled) != 1 || got.Overflow < 1000 {
 		t.Errorf("%+v", got)
 	}
 	requests, console := b.heard(address)

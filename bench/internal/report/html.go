@@ -48,11 +48,16 @@ type verdictRow struct {
 // section is one workload.
 type section struct {
 	Name, Title, Why, Settings string
-	Heads                      []string
-	Right                      []bool
-	Rows                       [][]string
+	Tables                     []grid
 	Charts                     []chart
 	Notes                      []string
+}
+
+// grid is a table by rows.
+type grid struct {
+	Heads []string
+	Right []bool // the column is set flush right
+	Rows  [][]string
 }
 
 type chart struct {
@@ -121,14 +126,8 @@ func sectionOf(w *result.Workload, p palette) section {
 	if len(w.Designs) == 0 {
 		return s
 	}
-	t := workloadTable(w)
-	s.Heads, s.Right = t.heads, t.right
-	for row := range t.cells[0] {
-		var cells []string
-		for col := range t.heads {
-			cells = append(cells, t.cells[col][row])
-		}
-		s.Rows = append(s.Rows, cells)
+	for _, t := range workloadTables(w) {
+		s.Tables = append(s.Tables, grid{t.heads, t.right, t.rows()})
 	}
 	add := func(title string, svg template.HTML) {
 		if svg != "" {

@@ -58,8 +58,9 @@ func Workload(w io.Writer, f *result.File, wl *result.Workload) {
 	fmt.Fprintf(w, "\n%s  (%s)\n", wl.Title, wl.Name)
 	fmt.Fprintf(w, "  %s\n", settings(wl))
 	if len(wl.Designs) > 0 {
-		t := workloadTable(wl)
-		t.print(w)
+		for _, t := range workloadTables(wl) {
+			t.print(w)
+		}
 	}
 	for _, n := range notes(wl) {
 		fmt.Fprintf(w, "  %s\n", n)
@@ -100,49 +101,62 @@ func notes(wl *result.Workload) []string {
 	return out
 }
 
-// workloadTable has a row for each design and the columns for which there is anything.
-func workloadTable(wl *result.Workload) table {
+// workloadTables are what the application sees, and what it costs: a row for each design, and the columns for which there is anything.
+func workloadTables(wl *result.Workload) []table {
 	base := wl.Designs[0]
 	var figs []figures
 	for _, d := range wl.Designs {
 		figs = append(figs, figuresOf(wl, d, base))
 	}
 	if isSpecial(figs) {
-		return namedTable(figs)
+		return []table{namedTable(figs)}
 	}
-	t := table{}
+	return []table{speedTable(wl, figs), costTable(figs)}
+}
+
+// anyOf reports whether one of the designs has it.
+func anyOf(figs []figures, has func(figures) bool) bool { return slices.ContainsFunc(figs, has) }
+
+// speedTable is what the application sees.
+func speedTable(wl *result.Workload, figs []figures) (t table) {
 	addColumn(&t, "design", false, figs, func(f figures) string { return design.Title(f.design) })
 	addColumn(&t, "pairs", true, figs, func(f figures) string { return fmt.Sprint(f.rate.N) })
 	addColumn(&t, wl.Unit+"/s", true, figs, func(f figures) string { return number(f.rate.Median) })
 	addColumn(&t, "[Q1, Q3]", false, figs, func(f figures) string { return between(f.rate.Q1, f.rate.Q3, number, f.rate.N) })
 	addColumn(&t, "to plain", true, figs, func(f figures) string { return times(f.ratio.Median) })
 	addColumn(&t, "[95 %]", false, figs, func(f figures) string { return between(f.ratio.Low, f.ratio.High, times, f.ratio.N) })
-	if slices.ContainsFunc(figs, func(f figures) bool { return f.reads.Median > 0 }) {
+	if anyOf(figs, func(f figures) bool { return f.reads.Median > 0 }) {
 		addColumn(&t, "reads/s", true, figs, func(f figures) string { return number(f.reads.Median) })
 	}
-	if slices.ContainsFunc(figs, func(f figures) bool { return f.latency.Count() > 0 }) {
+	if anyOf(figs, func(f figures) bool { return f.latency.Count() > 0 }) {
 		addColumn(&t, "p50", true, figs, func(f figures) string { return seconds(f.p50.Median) })
 		addColumn(&t, "p99", true, figs, func(f figures) string { return seconds(f.p99.Median) })
 		addColumn(&t, "p99.9", true, figs, func(f figures) string { return seconds(f.p999.Median) })
 		addColumn(&t, "max", true, figs, func(f figures) string { return seconds(f.worst.Seconds()) })
 	}
+	return t
+}
+
+// costTable is what it costs, and how far the replica is behind.
+func costTable(figs []figures) (t table) {
+	addColumn(&t, "design", false, figs, func(f figures) string { return design.Title(f.design) })
 	addColumn(&t, "CPU each", true, figs, func(f figures) string { return seconds(f.cpu.Median) })
 	addColumn(&t, "user", true, figs, func(f figures) string { return seconds(f.user.Median) })
 	addColumn(&t, "system", true, figs, func(f figures) string { return seconds(f.system.Median) })
-	if slices.ContainsFunc(figs, func(f figures) bool { return f.sidecar.Median > 0 }) {
+	if anyOf(figs, func(f figures) bool { return f.sidecar.Median > 0 }) {
 		addColumn(&t, "sidecar", true, figs, func(f figures) string { return seconds(f.sidecar.Median) })
 	}
 	addColumn(&t, "memory", true, figs, func(f figures) string { return size(f.anon.Median) })
 	addColumn(&t, "RSS", true, figs, func(f figures) string { return size(f.rss.Median) })
 	addColumn(&t, "log", true, figs, func(f figures) string { return size(f.wal.Median) })
-	if slices.ContainsFunc(figs, figures.replicates) {
+	if anyOf(figs, figures.replicates) {
 		addColumn(&t, "shipped each", true, figs, ifReplicates(func(f figures) string { return size(f.shipped.Median) }))
 		addColumn(&t, "per object", true, figs, ifReplicates(func(f figures) string { return number(1 / f.objects.Median) }))
 		addColumn(&t, "per request", true, figs, ifReplicates(func(f figures) string { return number(1 / f.requests.Median) }))
 	}
-	if slices.ContainsFunc(figs, func(f figures) bool { return f.lag.Count() > 0 }) {
+	if anyOf(figs, func(f figures) bool { return f.lag.Count() > 0 }) {
 		addColumn(&t, "lag p50", true, figs, ifReplicates(func(f figures) string { return seconds(f.lag.At(0.5).Seconds()) }))
-		addColumn(&t, "p99", true, figs, ifReplicates(func(f figures) string { return seconds(f.lag.At(0.99).Seconds()) }))
+		addColumn(&t, "lag p99", true, figs, ifReplicates(func(f figures) string { return seconds(f.lag.At(0.99).Seconds()) }))
 	} else {
 		addColumn(&t, "to the end", true, figs, func(f figures) string { return seconds(f.drain.Median) })
 	}
@@ -257,6 +271,18 @@ func addColumn[T any](t *table, head string, right bool, rows []T, cell func(T) 
 		cells = append(cells, cell(r))
 	}
 	t.heads, t.right, t.cells = append(t.heads, head), append(t.right, right), append(t.cells, cells)
+}
+
+// rows returns the cells by row.
+func (t *table) rows() (rows [][]string) {
+	for row := range t.cells[0] {
+		var cells []string
+		for col := range t.heads {
+			cells = append(cells, t.cells[col][row])
+		}
+		rows = append(rows, cells)
+	}
+	return rows
 }
 
 func (t *table) print(w io.Writer) {
