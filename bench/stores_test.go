@@ -41,6 +41,9 @@ func TestWithStores(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := f.Workload("stores")
+	if len(design.Clouds) != 4 {
+		t.Errorf("stores: %v", design.Clouds)
+	}
 	for name := range design.Clouds {
 		runs := w.Of(name)
 		if len(runs) != 1 {
@@ -58,12 +61,22 @@ func startStores(t *testing.T) {
 	t.Helper()
 	sftp := testserver.SFTP(t)
 	for k, v := range map[string]string{
+		"SEAWAL_BENCH_GCS":   "gs://" + gcsBucket(t),
 		"SEAWAL_BENCH_S3":    "s3://" + s3Bucket(t),
 		"SEAWAL_BENCH_AZURE": "azblob://" + azureContainer(t),
 		"SEAWAL_BENCH_SFTP":  sftp.URL(sftp.Addr, "replicas"),
 	} {
 		t.Setenv(k, v)
 	}
+}
+
+func gcsBucket(t *testing.T) string {
+	t.Helper()
+	const name = "bench"
+	s := testserver.GCS(t)
+	t.Setenv("STORAGE_EMULATOR_HOST", s.Addr)
+	testserver.MakeGCSBucket(t, s, name)
+	return name
 }
 
 func s3Bucket(t *testing.T) string {

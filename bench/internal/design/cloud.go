@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	_ "seawal/store/azure" // azblob://
+	_ "seawal/store/gcs"   // gs://
 	_ "seawal/store/s3"    // s3://
 	_ "seawal/store/sftp"  // sftp://
 )
@@ -15,13 +16,14 @@ import (
 // Clouds are the designs whose replica is behind a network, with the environment variable that says where: a URL, below which
 // each measurement makes a replica of its own, and leaves it. The store's own variables have to be set as well (docs/STORES.md).
 var Clouds = map[string]string{
+	"seawal-gcs":   "SEAWAL_BENCH_GCS",
 	"seawal-azure": "SEAWAL_BENCH_AZURE",
 	"seawal-s3":    "SEAWAL_BENCH_S3",
 	"seawal-sftp":  "SEAWAL_BENCH_SFTP",
 }
 
 func init() {
-	for name, title := range map[string]string{"seawal-azure": "seawal, Azure", "seawal-s3": "seawal, S3", "seawal-sftp": "seawal, SFTP"} {
+	for name, title := range map[string]string{"seawal-gcs": "seawal, GCS", "seawal-azure": "seawal, Azure", "seawal-s3": "seawal, S3", "seawal-sftp": "seawal, SFTP"} {
 		Register(cloud(name, title, Clouds[name]))
 	}
 }
