@@ -181,27 +181,6 @@ func (s *Shipper) firstPage(ctx context.Context) (size int, err error) {
 	}
 }
 
-func (s *Shipper) setPageSize(size int) {
-	if s.pageSize == size {
-		return
-	}
-	s.releaseCache()
-	s.pageSize, s.lockPage = size, pagesum.LockPage(size)
-	s.cache = newImageCache(size, s.cfg.CacheBytes)
-	s.enc.base = make([]byte, size)
-	s.enc.delta = make([]byte, 0, size)
-}
-
-func (s *Shipper) releaseCache() {
-	if s.cache == nil {
-		return
-	}
-	if err := s.cache.release(); err != nil {
-		s.log.Warn("giving the cache's memory back", "err", err)
-	}
-	s.cache = nil
-}
-
 func (s *Shipper) setTable(t *pagesum.Table) { s.table, s.grown = t, t.Len() }
 
 // publish says where the replica stands. The first time it makes the mapping of tickets to transactions

@@ -66,6 +66,9 @@ func TestDamagedReplicaIsHealed(t *testing.T) {
 			"the folder is lost too": (*world).loseFolder,
 		} {
 			for object := range 6 {
+				if name != "missing" && between != "nothing" && object%3 != 2 {
+					continue // each object by each kind of damage, and some with what happened meanwhile
+				}
 				t.Run(strings.Join([]string{name, between, string(rune('0' + object))}, "/"), func(t *testing.T) {
 					bubble(t, func(t *testing.T) {
 						w := shipped(t, true)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"seawal/internal/pagesum"
 	"seawal/internal/replica"
 	"seawal/internal/wal"
 )
@@ -102,6 +103,28 @@ func (s *Shipper) beginResized(ctx context.Context, p *pinned) error {
 	s.saveNow(s.stateNow())
 	s.setMode(ModeShipping)
 	return nil
+}
+
+// setPageSize makes the memory of the encode path fit pages of this size.
+func (s *Shipper) setPageSize(size int) {
+	if s.pageSize == size {
+		return
+	}
+	s.releaseCache()
+	s.pageSize, s.lockPage = size, pagesum.LockPage(size)
+	s.cache = newImageCache(size, s.cfg.CacheBytes)
+	s.enc.base = make([]byte, size)
+	s.enc.delta = make([]byte, 0, size)
+}
+
+func (s *Shipper) releaseCache() {
+	if s.cache == nil {
+		return
+	}
+	if err := s.cache.release(); err != nil {
+		s.log.Warn("giving the cache's memory back", "err", err)
+	}
+	s.cache = nil
 }
 
 // startResized goes over to a timeline that has no snapshot yet.

@@ -148,177 +148,195 @@ func (p place) objects() string {
 	return strings.Join(all, "\n")
 }
 
+// attachRows are what a database and its replica may be to each other.
+var attachRows = []struct {
+	name string
+	test func(t *testing.T)
+}{
+	{"a new database, no replica", func(t *testing.T) { live(t) }},
+	{"a database with content, no replica", func(t *testing.T) {
+		p := newPlace(t)
+		create(t, p.path, 1024)
+		plain(t, p.path, life...)
+		s := p.begin("_journal_mode=WAL")
+		s.flush()
+		s.note()
+		s.finish(1, "")
+	}},
+	{"no database, a replica", func(t *testing.T) {
+		l := live(t)
+		l.remove()
+		l.refused("", vfs.ErrReplicaExists, "_restore=if-missing")
+		if _, err := os.Stat(l.path); err == nil {
+			t.Error("a file was made")
+		}
+	}},
+	{"no database, a replica, restored", func(t *testing.T) {
+		l := live(t)
+		want := readFile(t, l.path)
+		l.remove()
+		s := l.goOn("_restore=if-missing")
+		s.flush()
+		if string(readFile(t, l.path)) != string(want) {
+			t.Error("the file is not what it was")
+		}
+		s.finish(2, "taken over from another writer, or the state folder was lost")
+	}},
+	{"at the replica's point", func(t *testing.T) { live(t).goOn("").finish(1, "") }},
+	{"ahead, with its log", func(t *testing.T) {
+		l := live(t)
+		l.back(5)
+		ahead := plainLog(t, l.path, "INSERT INTO t(b) VALUES(randomblob(9000))", "DELETE FROM t WHERE a=2")
+		l.put(ahead)
+		s := l.goOn("")
+		s.flush()
+		if st, err := vfs.Status(t.Context(), s.db); err != nil || st.Captured.Tx != l.points[5].pos.Tx+2 || st.Resyncs != 0 {
+			t.Errorf("%v, status %+v", err, st)
+		}
+		s.finish(1, "")
+	}},
+	{"ahead, without its log", func(t *testing.T) {
+		l := live(t)
+		plain(t, l.path, "INSERT INTO t(b) VALUES(randomblob(9000))", "DELETE FROM t WHERE a=2", "PRAGMA wal_checkpoint(TRUNCATE)")
+		l.goOn("").finish(1, "its log is gone")
+	}},
+	{"behind after a reboot", func(t *testing.T) {
+		l := live(t)
+		want := readFile(t, l.path)
+		l.back(2)
+		l.reboot()
+		s := l.goOn("")
+		s.flush()
+		if string(readFile(t, l.path)) != string(want) {
+			t.Error("the file is not what it was")
+		}
+		s.finish(1, "rolled forward")
+	}},
+	{"behind without a reboot, opened again", func(t *testing.T) {
+		l := live(t)
+		want := readFile(t, l.path)
+		l.back(2)
+		l.refused("", nil, "open it again")
+		s := l.goOn("")
+		s.flush()
+		if string(readFile(t, l.path)) != string(want) {
+			t.Error("the file is not what it was")
+		}
+		s.finish(1, "rolled forward")
+	}},
+	{"behind without a reboot, written", func(t *testing.T) {
+		l := live(t)
+		l.back(2)
+		s := l.goOn("")
+		waitStatus(t, s.db, func(st vfs.Stat) bool { return st.Mode == "behind" })
+		s.finish(2, fmt.Sprintf("opened timeline 2 at %v", l.points[2].pos))
+	}},
+	{"behind, the store away at open, written once it is back", func(t *testing.T) {
+		l := live(t)
+		l.back(2)
+		l.reboot()
+		back := l.away()
+		s := l.goOn("")
+		s.text("SELECT count(*) FROM t")
+		back()
+		waitStatus(t, s.db, func(st vfs.Stat) bool { return st.Mode == "behind" })
+		s.finish(2, fmt.Sprintf("opened timeline 2 at %v", l.points[2].pos))
+	}},
+	{"behind, the store away at open, written before it is back", func(t *testing.T) {
+		l := live(t)
+		l.back(2)
+		l.reboot()
+		back := l.away()
+		s := l.goOn("")
+		s.exec("INSERT INTO t(b) VALUES('nobody knows yet')")
+		back()
+		s.flush()
+		s.note()
+		s.finish(2, fmt.Sprintf("opened timeline 2 at %v", l.points[2].pos))
+	}},
+	{"diverged", func(t *testing.T) {
+		l := live(t)
+		l.back(3)
+		l.put(plainLog(t, l.path, "INSERT INTO t(b) VALUES('on another line')"))
+		l.reboot()
+		s := l.goOn("")
+		s.flush()
+		s.note()
+		s.finish(2, fmt.Sprintf("opened timeline 2 at %v", l.points[3].pos))
+	}},
+	{"diverged, and what it has in common is gone from the file", func(t *testing.T) {
+		l := live(t)
+		l.back(3)
+		plain(t, l.path, "INSERT INTO t(b) VALUES('on another line')") // its last connection empties the log
+		l.reboot()
+		s := l.goOn("")
+		s.flush()
+		s.note()
+		s.finish(2, fmt.Sprintf("opened timeline 2 at %v", l.points[5].pos))
+	}},
+	{"a damaged object in the way", func(t *testing.T) {
+		l := live(t)
+		hurt := fmt.Sprintf("00000001/log/%016x", l.points[2].pos.Tx)
+		if err := os.Truncate(filepath.Join(strings.TrimPrefix(l.replica, "file://"), hurt), 100); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(l.path + "-seawal/pages"); err != nil {
+			t.Fatal(err)
+		}
+		l.points = l.points[:2] // what lies behind can be restored again when somebody mends the object
+		s := l.goOn("")
+		s.flush()
+		s.note()
+		s.finish(2, fmt.Sprintf("the replica is damaged behind %v: read segment %s", l.points[1].pos, hurt))
+	}},
+	{"another database", func(t *testing.T) {
+		l := live(t)
+		l.remove()
+		create(t, l.path, 4096)
+		plain(t, l.path, life...)
+		l.refused("", nil, "another database")
+	}},
+	{"the state folder of another replica", func(t *testing.T) {
+		l := live(t)
+		l.replica = live(t).replica
+		l.refused("", nil, "was shipped to")
+	}},
+	{"an empty file", func(t *testing.T) {
+		l := live(t)
+		if err := os.Truncate(l.path, 0); err != nil {
+			t.Fatal(err)
+		}
+		l.refused("", vfs.ErrReplicaExists, "_restore=if-missing")
+		s := l.goOn("_restore=if-missing")
+		s.flush()
+		s.finish(2, "taken over from another writer, or the state folder was lost")
+	}},
+	{"fenced by a newer timeline", func(t *testing.T) {
+		l := live(t)
+		st, err := store.Open(t.Context(), l.replica)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer st.Close()
+		tl := replica.Timeline{Timeline: 2, Parent: 1, ParentTx: l.points[5].pos.Tx, Writer: segment.NewID(), Reason: "test", Created: time.Now()}
+		if err := replica.CreateTimeline(context.Background(), st, tl); err != nil {
+			t.Fatal(err)
+		}
+		l.refused("", vfs.ErrFenced, "timeline 2")
+	}},
+	{"pages of another size", func(t *testing.T) {
+		l := live(t)
+		plain(t, l.path, "PRAGMA journal_mode=DELETE", "PRAGMA page_size=512", "VACUUM")
+		s := l.goOn("")
+		s.flush()
+		s.note()
+		s.finish(2, "page size changed from 4096 to 512")
+	}},
+}
+
 // Each row of the table of what a database and its replica may be to each other, through the driver.
 func TestAttach(t *testing.T) {
-	for _, row := range []struct {
-		name string
-		test func(t *testing.T)
-	}{
-		{"a new database, no replica", func(t *testing.T) { live(t) }},
-		{"a database with content, no replica", func(t *testing.T) {
-			p := newPlace(t)
-			create(t, p.path, 1024)
-			plain(t, p.path, life...)
-			s := p.begin("_journal_mode=WAL")
-			s.flush()
-			s.note()
-			s.finish(1, "")
-		}},
-		{"no database, a replica", func(t *testing.T) {
-			l := live(t)
-			l.remove()
-			l.refused("", vfs.ErrReplicaExists, "_restore=if-missing")
-			if _, err := os.Stat(l.path); err == nil {
-				t.Error("a file was made")
-			}
-		}},
-		{"no database, a replica, restored", func(t *testing.T) {
-			l := live(t)
-			want := readFile(t, l.path)
-			l.remove()
-			s := l.goOn("_restore=if-missing")
-			s.flush()
-			if string(readFile(t, l.path)) != string(want) {
-				t.Error("the file is not what it was")
-			}
-			s.finish(2, "taken over from another writer, or the state folder was lost")
-		}},
-		{"at the replica's point", func(t *testing.T) { live(t).goOn("").finish(1, "") }},
-		{"ahead, with its log", func(t *testing.T) {
-			l := live(t)
-			l.back(5)
-			ahead := plainLog(t, l.path, "INSERT INTO t(b) VALUES(randomblob(9000))", "DELETE FROM t WHERE a=2")
-			l.put(ahead)
-			s := l.goOn("")
-			s.flush()
-			if st, err := vfs.Status(t.Context(), s.db); err != nil || st.Captured.Tx != l.points[5].pos.Tx+2 || st.Resyncs != 0 {
-				t.Errorf("%v, status %+v", err, st)
-			}
-			s.finish(1, "")
-		}},
-		{"ahead, without its log", func(t *testing.T) {
-			l := live(t)
-			plain(t, l.path, "INSERT INTO t(b) VALUES(randomblob(9000))", "DELETE FROM t WHERE a=2", "PRAGMA wal_checkpoint(TRUNCATE)")
-			l.goOn("").finish(1, "its log is gone")
-		}},
-		{"behind after a reboot", func(t *testing.T) {
-			l := live(t)
-			want := readFile(t, l.path)
-			l.back(2)
-			l.reboot()
-			s := l.goOn("")
-			s.flush()
-			if string(readFile(t, l.path)) != string(want) {
-				t.Error("the file is not what it was")
-			}
-			s.finish(1, "rolled forward")
-		}},
-		{"behind without a reboot, opened again", func(t *testing.T) {
-			l := live(t)
-			want := readFile(t, l.path)
-			l.back(2)
-			l.refused("", nil, "open it again")
-			s := l.goOn("")
-			s.flush()
-			if string(readFile(t, l.path)) != string(want) {
-				t.Error("the file is not what it was")
-			}
-			s.finish(1, "rolled forward")
-		}},
-		{"behind without a reboot, written", func(t *testing.T) {
-			l := live(t)
-			l.back(2)
-			s := l.goOn("")
-			waitStatus(t, s.db, func(st vfs.Stat) bool { return st.Mode == "behind" })
-			s.finish(2, fmt.Sprintf("opened timeline 2 at %v", l.points[2].pos))
-		}},
-		{"behind, the store away at open, written once it is back", func(t *testing.T) {
-			l := live(t)
-			l.back(2)
-			l.reboot()
-			back := l.away()
-			s := l.goOn("")
-			s.text("SELECT count(*) FROM t")
-			back()
-			waitStatus(t, s.db, func(st vfs.Stat) bool { return st.Mode == "behind" })
-			s.finish(2, fmt.Sprintf("opened timeline 2 at %v", l.points[2].pos))
-		}},
-		{"behind, the store away at open, written before it is back", func(t *testing.T) {
-			l := live(t)
-			l.back(2)
-			l.reboot()
-			back := l.away()
-			s := l.goOn("")
-			s.exec("INSERT INTO t(b) VALUES('nobody knows yet')")
-			back()
-			s.flush()
-			s.note()
-			s.finish(2, fmt.Sprintf("opened timeline 2 at %v", l.points[2].pos))
-		}},
-		{"diverged", func(t *testing.T) {
-			l := live(t)
-			l.back(3)
-			l.put(plainLog(t, l.path, "INSERT INTO t(b) VALUES('on another line')"))
-			l.reboot()
-			s := l.goOn("")
-			s.flush()
-			s.note()
-			s.finish(2, fmt.Sprintf("opened timeline 2 at %v", l.points[3].pos))
-		}},
-		{"diverged, and what it has in common is gone from the file", func(t *testing.T) {
-			l := live(t)
-			l.back(3)
-			plain(t, l.path, "INSERT INTO t(b) VALUES('on another line')") // its last connection empties the log
-			l.reboot()
-			s := l.goOn("")
-			s.flush()
-			s.note()
-			s.finish(2, fmt.Sprintf("opened timeline 2 at %v", l.points[5].pos))
-		}},
-		{"another database", func(t *testing.T) {
-			l := live(t)
-			l.remove()
-			create(t, l.path, 4096)
-			plain(t, l.path, life...)
-			l.refused("", nil, "another database")
-		}},
-		{"the state folder of another replica", func(t *testing.T) {
-			l := live(t)
-			l.replica = live(t).replica
-			l.refused("", nil, "was shipped to")
-		}},
-		{"an empty file", func(t *testing.T) {
-			l := live(t)
-			if err := os.Truncate(l.path, 0); err != nil {
-				t.Fatal(err)
-			}
-			l.refused("", vfs.ErrReplicaExists, "_restore=if-missing")
-			s := l.goOn("_restore=if-missing")
-			s.flush()
-			s.finish(2, "taken over from another writer, or the state folder was lost")
-		}},
-		{"fenced by a newer timeline", func(t *testing.T) {
-			l := live(t)
-			st, err := store.Open(t.Context(), l.replica)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer st.Close()
-			tl := replica.Timeline{Timeline: 2, Parent: 1, ParentTx: l.points[5].pos.Tx, Writer: segment.NewID(), Reason: "test", Created: time.Now()}
-			if err := replica.CreateTimeline(context.Background(), st, tl); err != nil {
-				t.Fatal(err)
-			}
-			l.refused("", vfs.ErrFenced, "timeline 2")
-		}},
-		{"pages of another size", func(t *testing.T) {
-			l := live(t)
-			plain(t, l.path, "PRAGMA journal_mode=DELETE", "PRAGMA page_size=512", "VACUUM")
-			s := l.goOn("")
-			s.flush()
-			s.note()
-			s.finish(2, "page size changed from 4096 to 512")
-		}},
-	} {
+	for _, row := range attachRows {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			row.test(t)
