@@ -311,6 +311,19 @@ func (s *Shipper) isStale(pos replica.Pos) bool {
 	return !s.given.stale.IsZero() && pos.Compare(s.given.stale) <= 0
 }
 
+// told is what the process that ships has told; nil when this is no stand-by. What was committed here a moment ago it
+// may not have seen yet.
+func (s *Shipper) told() *position {
+	if !s.isStandby() {
+		return nil
+	}
+	p, ok := s.readPosition()
+	if !ok {
+		return nil
+	}
+	return &p
+}
+
 // ask reads the position file until answer is content with it, or this process ships itself (errTurn).
 func (s *Shipper) ask(ctx context.Context, answer func(position) (done bool, err error)) error {
 	t := time.NewTicker(standbyLook)

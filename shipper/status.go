@@ -97,6 +97,7 @@ func (r *statusRecord) fail(err error) { r.err, r.errTime = err, time.Now() }
 // Status never waits for the store.
 func (s *Shipper) Status() Status {
 	ticket, committed := s.src.Last()
+	told := s.told()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := &s.stat
@@ -114,7 +115,12 @@ func (s *Shipper) Status() Status {
 		st.Durable = replica.Pos{Timeline: s.timeline, Tx: s.durable}
 		st.LagTx = uint64(max(0, int64(s.base+ticket-s.durable)))
 	}
-	r.sample(s.mapped, committed)
+	if s.standby && told != nil {
+		st.Captured = replica.Pos{Timeline: told.timeline, Tx: told.captured}
+		st.Durable = replica.Pos{Timeline: told.timeline, Tx: told.durable}
+		st.LagTx = uint64(max(0, int64(told.captured-told.durable)))
+	}
+	r.sample(s.mapped || s.standby, committed)
 	oldest := committed
 	if r.waiting != 0 {
 		oldest = r.waiting

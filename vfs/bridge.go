@@ -279,7 +279,7 @@ type tapStats struct {
 	walFrames                                              uint32
 	pageSize                                               int
 	connections                                            int
-	logFull, unproven                                      bool
+	logFull, held, unproven                                bool
 }
 
 func (t tap) stats() tapStats {
@@ -289,7 +289,7 @@ func (t tap) stats() tapStats {
 		commits: uint64(s.nCommit), frames: uint64(s.nFrame), ranges: uint64(s.nRange), foreign: uint64(s.nForeign),
 		gaps: uint64(s.nGap), heldBack: uint64(s.nHeld), late: uint64(s.nLate), ringBytes: uint64(s.nRing),
 		walFrames: uint32(s.mxFrame), pageSize: int(s.szPage), connections: int(s.nOpen), logFull: s.isLogFull != 0,
-		unproven: s.isUnproven != 0,
+		held: s.isHeld != 0, unproven: s.isUnproven != 0,
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/mattn/go-sqlite3"
 
@@ -23,7 +24,11 @@ const maxPasses = 4
 // A PASSIVE checkpoint never stops a writer, but under constant writing it
 // never reaches the end of the log either, which then only grows. So when the log is larger than finishBytes, passes
 // over the backlog bring the rest down to a short tail, and a FULL checkpoint
-// does that with the writer held: its next transaction starts the log again.
+// does that with the writer held: its next transaction starts the log again. Where other processes have written, it may be one of
+// those that comes next, and a stand-by doesn't start the log again; nor would a commit of ours that comes later find
+// all of the log in the file. Then a TRUNCATE checkpoint starts it again itself. (Whoever writes to the empty log
+// may give it salts at random, so that nothing proves that there was no other log in between: what is
+// committed until the next look at it is shipped as a difference.)
 type checkpointer struct {
 	tap         tap
 	dial        func() (*sqlite3.SQLiteConn, error)
@@ -37,7 +42,8 @@ type checkpointer struct {
 
 	// Of run.
 	conn     *sqlite3.SQLiteConn
-	finishAt int64 // size of the log at which the next finish is tried, bytes
+	finishAt int64  // size of the log at which the next finish is tried, bytes
+	foreign  uint64 // times that other processes were found to have committed, by the last finish
 }
 
 func newCheckpointer(t tap, dial func() (*sqlite3.SQLiteConn, error), finishBytes int64, log *slog.Logger) *checkpointer {
@@ -125,10 +131,36 @@ func (c *checkpointer) checkpoint() error {
 			break
 		}
 	}
+	mode := "FULL"
+	if st.foreign != c.foreign {
+		mode = "TRUNCATE"
+		c.waitUntilRead()
+	}
+	c.foreign = st.foreign
 	killpoint.Hit("vfs/checkpoint-finish")
-	_, _, err := c.pass("FULL")
+	_, _, err := c.pass(mode)
 	killpoint.Hit("vfs/checkpoint-finished")
 	return err
+}
+
+// readPatience is how long a checkpoint that is to start the log again waits for what other processes have
+// committed to be read back. Nothing is locked meanwhile; what is committed in that time has to be read within FINISH_WAIT_MS.
+const readPatience = 2 * time.Second
+
+func (c *checkpointer) waitUntilRead() {
+	patience := time.NewTimer(readPatience)
+	defer patience.Stop()
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for c.tap.poll(); c.tap.stats().held; {
+		select {
+		case <-look.C:
+		case <-patience.C:
+			return
+		case <-c.stop:
+			return
+		}
+	}
 }
 
 // pass runs one checkpoint and returns the frames in the log and how many of

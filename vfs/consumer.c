@@ -139,7 +139,7 @@ void seawal_tap_release(SeawalTap *pTap, u64 iTicket){
     pTap->iQTail++;
   }
   if( pTap->iHead-pTap->iTail <= pTap->szRing/4 ) pTap->isFull = 0;
-  if( pTap->isBlock ) pthread_cond_broadcast(&pTap->cond);
+  if( pTap->isBlock || (pTap->isFinishing && pTap->nRange==0) ) pthread_cond_broadcast(&pTap->cond);
   pthread_mutex_unlock(&pTap->mutex);
 }
 
@@ -181,6 +181,7 @@ void seawal_tap_stats(SeawalTap *pTap, SeawalStats *pStats){
   pStats->iTime = pTap->iTime;
   pStats->nOpen = pTap->nOpen;
   pStats->isLogFull = isLogFullLocked(pTap);
+  pStats->isHeld = isHeldBackLocked(pTap);
   pStats->isUnproven = pTap->isAttaching && isHeldBackLocked(pTap);
   pthread_mutex_unlock(&pTap->mutex);
 }

@@ -458,20 +458,19 @@ static int lockForApp(sqlite3_file *pFile){
 ** transaction is over, for at most 100 ms. */
 static int lockForUs(sqlite3_file *pFile){
   SeawalTap *pTap = TAIL(pFile)->pTap;
-  struct timespec t = inMilliseconds(100);
+  int nTry = 100;
   int rc;
   pthread_mutex_lock(&pTap->mutex);
   pTap->nWant++;
   for(;;){
-    int rcWait;
+    struct timespec t = inMilliseconds(1);   /* nobody tells when another process lets go */
     /* Not held across the call below: xShmLock makes a system call at most,
     ** and a release that comes in between is seen by the next attempt. */
     pthread_mutex_unlock(&pTap->mutex);
     rc = ORIGFILE(pFile)->xShmLock(pFile, WAL_WRITE_LOCK, 1, SQLITE_SHM_LOCK|SQLITE_SHM_EXCLUSIVE);
     pthread_mutex_lock(&pTap->mutex);
     if( rc!=SQLITE_BUSY ) break;
-    rcWait = pthread_cond_timedwait(&pTap->cond, &pTap->mutex, &t);
-    if( rcWait==ETIMEDOUT ) break;
+    if( pthread_cond_timedwait(&pTap->cond, &pTap->mutex, &t)==ETIMEDOUT && --nTry==0 ) break;
   }
   pTap->nWant--;
   if( rc==SQLITE_OK ) pTap->isOurs = 1;
@@ -498,6 +497,19 @@ static int waitForFinish(SeawalTail *p){
   }
   pthread_mutex_unlock(&pTap->mutex);
   return isWaited;
+}
+
+/* Our checkpointer has brought the log into the file, with WAL_WRITE_LOCK held, and is about to start it again. What
+** another process committed before it got that lock is being read back. Waits for that, a moment. */
+static void waitUntilRead(SeawalTap *pTap){
+  struct timespec t = inMilliseconds(FINISH_WAIT_MS);
+  pthread_mutex_lock(&pTap->mutex);
+  pTap->isFinishing = 1;
+  while( isHeldBackLocked(pTap) && pTap->nPin==0 && !pTap->isAttaching ){
+    if( pthread_cond_timedwait(&pTap->cond, &pTap->mutex, &t)==ETIMEDOUT ) break;
+  }
+  pTap->isFinishing = 0;
+  pthread_mutex_unlock(&pTap->mutex);
 }
 
 static int mainWriteLock(sqlite3_file *pFile, int flags){
@@ -533,6 +545,7 @@ static int mainShmLock(sqlite3_file *pFile, int iSlot, int n, int flags){
   if( (flags & SQLITE_SHM_EXCLUSIVE) && (flags & SQLITE_SHM_LOCK) ){
     int isBusy = 0;
     if( iSlot==WAL_READ_LOCK0+1 && n==WAL_NREADER-1 ){
+      if( p->eRole==SEAWAL_CHECKPOINT ) waitUntilRead(pTap);
       pthread_mutex_lock(&pTap->mutex);
       isBusy = isHeldBackLocked(pTap);
       pTap->stats.nHeld += isBusy;

@@ -62,6 +62,7 @@ struct SeawalStats {
   int64_t iTime;             /* of that commit */
   int nOpen;                 /* database connections open, ours included */
   int isLogFull;             /* writers wait for room in the log */
+  int isHeld;                /* the log is held back */
   int isUnproven;            /* the consumer has yet to see that file and log follow on what it knows */
 };
 

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -35,7 +36,10 @@ func init() {
 }
 
 func bePeer(dsn string) error {
-	db, err := sql.Open("seawal", dsn)
+	if err := vfs.Register("seawal-peer", vfs.Config{CheckpointBytes: 1 << 20}); err != nil {
+		return err
+	}
+	db, err := sql.Open("seawal-peer", dsn)
 	if err != nil {
 		return err
 	}
@@ -58,6 +62,12 @@ func peerDo(db *sql.DB, verb, rest string) (string, error) {
 	switch verb {
 	case "exec":
 		_, err := db.ExecContext(ctx, rest)
+		return "ok", err
+	case "many":
+		n, err := strconv.Atoi(rest)
+		for ; n > 0 && err == nil; n-- {
+			_, err = db.ExecContext(ctx, "INSERT INTO t(b) VALUES(randomblob(1000))")
+		}
 		return "ok", err
 	case "flush":
 		return "ok", vfs.Flush(ctx, db)
@@ -225,6 +235,9 @@ func TestStandby(t *testing.T) {
 					t.Errorf("standing by is no error: %s", st.LastError)
 				}
 				second.do(wait)
+				if st := second.status(); st.Durable.Tx < 3 || st.LagTransactions != 0 || st.Lag != 0 {
+					t.Errorf("standing by: %+v", st)
+				}
 				p.replicaHas("first", "second")
 				first.do("exec INSERT INTO t(b) VALUES('first again')")
 				second.do("exec INSERT INTO t(b) VALUES('second again')")
@@ -256,6 +269,38 @@ func TestStandby(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A stand-by writes all the time, and the process that ships doesn't: the log is started again all the same.
+func TestStandbyLogIsStartedAgain(t *testing.T) {
+	p := newPlace(t)
+	create(t, p.path, 4096)
+	first := p.peer("_ship_interval=20ms")
+	first.do("flush")
+	second := p.peer("_ship_interval=20ms")
+	second.do("exec INSERT INTO t(b) VALUES('second')")
+	second.waitMode("standby")
+	for last, written := int64(0), 0; ; written += 500 {
+		second.do("many 500")
+		second.do("wait") // reading it back may be slower than writing it: then the log is held for that
+		fi, err := os.Stat(p.path + "-wal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fi.Size() < last {
+			break
+		}
+		if last = fi.Size(); written > 60000 {
+			t.Fatalf("after %d commits the log has %d bytes", written, last)
+		}
+	}
+	second.do("flush")
+	if st := first.status(); st.ForeignWrite == 0 || st.LeftInWAL == 0 {
+		t.Errorf("its commits were not read from the log: %+v", st)
+	}
+	second.close()
+	first.close()
+	p.same(p.path, p.restore(restore.Newest()))
 }
 
 // durability=remote in a stand-by: a commit returns when the replica has it.

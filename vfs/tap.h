@@ -55,6 +55,10 @@ typedef sqlite3_int64 i64;
 ** the reader takes (rollbackPatience in source.go) or a pass of the checkpointer. */
 #define GIVE_WAY_MS     10000
 
+/* How long our checkpointer, which holds the writers of every process up, waits for what another process has
+** committed to be read back. */
+#define FINISH_WAIT_MS    100
+
 #define TAIL_MAGIC         0x5ea3a1f1u
 
 typedef struct SeawalMethods SeawalMethods;
@@ -128,6 +132,7 @@ struct SeawalTap {
   int isPersist;             /* leave the WAL as it is at the last close */
   int isAppPersist;          /* PERSIST_WAL of the connection of the application that was closed last */
   int isOurs;                /* our checkpointer holds WAL_WRITE_LOCK */
+  int isFinishing;           /* and waits for ranges to be read before it starts the log again */
   int nWant;                 /* our checkpointer waits for WAL_WRITE_LOCK: others let it pass */
   int nLocked;               /* our own connections that have a lock on the file */
   int nStrong;               /* and of them, those with more than a SHARED one: for a moment only */
