@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "killpoint.h"
 #include "tap.h"
 
 /******************************* Helpers *************************************/
@@ -181,6 +182,7 @@ static void rangesToGapsLocked(SeawalTap *pTap){
       p->eKind = SEAWAL_GAP;
       pTap->nRange--;
       pTap->stats.nGap++;
+      SEAWAL_POINT("shim/range-lost");
     }
   }
 }
@@ -332,6 +334,7 @@ static void captureFrameLocked(SeawalTap *pTap, u32 iFrame, const u8 *aFrame){
   if( pTap->isTxnRange ) return;
   if( iFrame!=pTap->mxFrame+pTap->nTxn+1 || (aSlot = ringSlotLocked(pTap, slotSize(pTap)))==0 ){
     stopCopyLocked(pTap);
+    SEAWAL_POINT("shim/copy-stopped");
     return;
   }
   memcpy(aSlot, aFrame, slotSize(pTap));
@@ -349,6 +352,7 @@ int seawalFlushHold(sqlite3_file *pFile){
   int i;
   if( nHold==0 ) return SQLITE_OK;
   rc = ORIGFILE(pFile)->xWrite(pFile, pTap->aHold, nHold, p->iHold);
+  SEAWAL_POINT("shim/frames-written");
   pthread_mutex_lock(&pTap->mutex);
   if( rc==SQLITE_OK ){
     int szSlot = (int)slotSize(pTap);
@@ -525,8 +529,10 @@ void seawalEndWrite(SeawalTail *p){
     if( !isSameSalt(hdr.aSalt, pTap->aSalt) ) newGenerationLocked(pTap, hdr.aSalt, 0);
     if( hdr.szPage ) pTap->szPage = hdr.szPage;
     if( hdr.mxFrame>pTap->mxFrame ){
+      SEAWAL_POINT("shim/commit-unpublished");
       publishWalLocked(pTap, hdr.mxFrame, hdr.nPage, 0);
       p->iTicket = pTap->iTicket;
+      SEAWAL_POINT("shim/commit-published");
     }else{
       seawalDropTxnLocked(pTap);
     }
@@ -544,6 +550,7 @@ void seawalCommitUnlocked(SeawalTail *p){
   if( TAIL(p->pWal)->isHeader ) stopCopyLocked(pTap);   /* the last write was a checksum */
   TAIL(p->pWal)->isHeader = 0;
   if( pTap->iTxnCommit>pTap->mxFrame ){
+    SEAWAL_POINT("shim/exclusive-unpublished");
     publishWalLocked(pTap, pTap->iTxnCommit, pTap->nTxnPage, 0);
     p->iTicket = pTap->iTicket;
   }else{
@@ -566,6 +573,7 @@ void seawalBeginJournal(sqlite3_file *pFile){
   SeawalTap *pTap = p->pTap;
   u32 iCounter = 0;
   int isRead = seawalReadCounter(pFile, &iCounter);
+  SEAWAL_POINT("shim/journal-before-pages");
   pthread_mutex_lock(&pTap->mutex);
   seawalNoteJournalLocked(p, 1);
   seawalDropTxnLocked(pTap);
@@ -577,6 +585,7 @@ void seawalBeginJournal(sqlite3_file *pFile){
 void seawalCapturePage(SeawalTail *p, const u8 *a, int nByte, i64 iOfst){
   SeawalTap *pTap = p->pTap;
   u8 *aSlot;
+  SEAWAL_POINT("shim/journal-page-written");
   pthread_mutex_lock(&pTap->mutex);
   if( pTap->nTxn==0 && !pTap->isTxnRange && (u32)nByte!=pTap->szPage ){
     pTap->szPage = (u32)nByte;
@@ -606,6 +615,7 @@ static u64 publishJournal(sqlite3_file *pFile, int isGap){
   i64 nByte = 0;
   int isCounter = seawalReadCounter(pFile, &iCounter);
   int rc = ORIGFILE(pFile)->xFileSize(pFile, &nByte);
+  SEAWAL_POINT("shim/journal-unpublished");
   memset(&c, 0, sizeof(c));
   pthread_mutex_lock(&pTap->mutex);
   seawalNoteJournalLocked(TAIL(pFile), 0);
@@ -631,6 +641,7 @@ static u64 publishJournal(sqlite3_file *pFile, int isGap){
   pTap->iTxn = pTap->iHead;
   seawalDropTxnLocked(pTap);
   pthread_mutex_unlock(&pTap->mutex);
+  SEAWAL_POINT("shim/journal-published");
   return iTicket;
 }
 
@@ -666,6 +677,7 @@ journal_hot_done:
 
 /* Pages were written to the main file, and its lock is let go without a COMMIT_PHASETWO. */
 void seawalEndJournal(sqlite3_file *pFile){
+  SEAWAL_POINT("shim/journal-rolled-back");
   (void)publishJournal(pFile, isJournalHot(pFile));
 }
 
@@ -687,4 +699,5 @@ void seawalNoteWalDelete(sqlite3_file *pFile){
     pTap->iCounter = iCounter;
   }
   pthread_mutex_unlock(&pTap->mutex);
+  SEAWAL_POINT("shim/log-before-delete");
 }

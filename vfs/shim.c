@@ -96,6 +96,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "killpoint.h"
 #include "tap.h"
 
 static pthread_mutex_t shimMutex = PTHREAD_MUTEX_INITIALIZER;  /* for these two lists */
@@ -165,6 +166,7 @@ static int walWrite(sqlite3_file *pFile, const void *pBuf, int nByte, i64 iOfst)
   if( rc==SQLITE_OK ) rc = ORIGFILE(pFile)->xWrite(pFile, pBuf, nByte, iOfst);
   if( rc==SQLITE_OK ){
     if( iOfst==0 && nByte==WAL_HDRSIZE ){
+      SEAWAL_POINT("shim/log-header-written");
       seawalNoteWalHeader(pTap, a);
     }else{
       seawalNoteDirectWrite(p, a, nByte, iOfst);
@@ -184,6 +186,7 @@ static int walSync(sqlite3_file *pFile, int flags){
   SeawalTap *pTap = TAIL(pFile)->pTap;
   int rc = seawalFlushHold(pFile);
   if( rc==SQLITE_OK ) rc = ORIGFILE(pFile)->xSync(pFile, flags);
+  SEAWAL_POINT("shim/log-synced");
   if( rc!=SQLITE_OK ) seawalNoCommit(pTap);   /* with synchronous=FULL */
   return rc;
 }
@@ -527,6 +530,7 @@ static int mainWriteLock(sqlite3_file *pFile, int flags){
   if( p->isWriter ) seawalEndWrite(p);
   p->isWriter = 0;
   rc = ORIGFILE(pFile)->xShmLock(pFile, WAL_WRITE_LOCK, 1, flags);
+  SEAWAL_POINT("shim/write-lock-released");
   pthread_mutex_lock(&pTap->mutex);
   if( p->eRole!=SEAWAL_APP ) pTap->isOurs = 0;
   if( p->eRole!=SEAWAL_APP || pTap->nWant ) pthread_cond_broadcast(&pTap->cond);
