@@ -9,12 +9,13 @@ C_SOURCES   := vfs/shim.c vfs/capture.c vfs/consumer.c vfs/everyfile.c internal/
 # What carries no cgo, and must stay so.
 PURE        := ./shipper/... ./restore/... ./store/... ./internal/segment/... ./internal/pagesum/... ./internal/wal/... ./internal/replica/...
 
-.PHONY: help build demo test reliability testservers check bench bench-stores fuzz sanitize clean
+.PHONY: help build demo test soak reliability testservers check bench bench-stores fuzz sanitize clean
 
 help:
 	@echo "make demo      write, kill, restore, compare: the main job on a local folder"
 	@echo "make test      all tests under the race detector, with the stores' servers"
 	@echo "make reliability  docs/RELIABILITY.md anew, as the tests record it (PKG=./vfs: its rows alone)"
+	@echo "make soak      random histories for SECONDS (600): kills, loss of power, bad stores"
 	@echo "make testservers  what make test needs of them, into .testservers"
 	@echo "make check     format, vet, staticcheck, C warnings, builds without cgo"
 	@echo "make bench     what replication costs the writer, beside plain SQLite (BENCHFLAGS=-quick; make bench-stores: with all stores)"
@@ -63,6 +64,13 @@ bench:
 bench-stores: testservers
 	$(GO) test -c -o bin/bench-stores ./bench
 	SEAWAL_REQUIRE=all SEAWAL_BENCH_STORES_FLAGS="$(BENCHFLAGS)" bin/bench-stores -test.run '^TestWithStores$$' -test.timeout 1h
+
+# Random histories until the time is over: processes killed at random moments, at named points and with loss of power,
+# and the other tests that draw what they do. SEED=n begins with the histories of another run.
+SECONDS ?= 600
+soak:
+	@$(GO) build -tags seawal_killpoints -o bin/soak ./internal/crashtest/cmd
+	@bin/soak -seconds $(SECONDS) $(if $(SEED),-seed $(SEED)) $(SOAKFLAGS)
 
 FUZZTIME ?= 60s
 fuzz:

@@ -4,112 +4,135 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"regexp"
+	"reflect"
 	"strings"
-
-	"seawal/vfs"
 )
 
-// options say what a history is like.
-type options struct {
-	seed  uint64
-	dir   string // empty
-	kills int
-	power bool // after some kills, power is lost too
-}
+// Kind says how the processes of a history end.
+type Kind string
 
-// stats is what happened in a history.
-type stats struct {
-	Kills       int
+// The kinds of histories.
+const (
+	Kill  Kind = "kill"  // by SIGKILL at random moments
+	Power Kind = "power" // likewise, and after some kills the log is cut at a random byte
+	Point Kind = "point" // by SIGKILL at a named point in the code
+	Test  Kind = "test"  // none: other tests that draw what they do
+)
+
+// Kinds are all of them.
+var Kinds = []Kind{Kill, Power, Point, Test}
+
+// killsEach is how many processes are killed in a history at random moments.
+const killsEach = 4
+
+// Stats is what happened in a history, or in several.
+type Stats struct {
+	Kills       int // at random moments
+	Points      int // kills at named points
+	PowerLosses int // of the kills, those after which the log was cut
+	Outages     int // of the kills, those in a process whose store failed
 	Commits     int // acknowledged
 	Confirmed   int // events that said that something is durable
-	Points      int // restored by number
+	Restored    int // points restored by number
 	Squashed    int // that could not be, since a difference was shipped
 	Resyncs     int // differences shipped in place of single transactions
 	Avoidable   int // of these, while the log had all that the replica lacked when the process was killed
-	Reasons     map[string]int
-	PowerLosses int
-	Lost        int // transactions that the database lost with its power
+	Lost        int // transactions that a database lost with its power
 	Behind      int // times that it was refused for that
 	Resumed     int // times that it went on
 	Rolled      int // times that it was rolled forward
+	Tests       int // runs of other tests
+	Reasons     map[string]int
 }
 
-// history is one database, its replica, and what is known of the two.
-type history struct {
-	options
-	r          *rand.Rand
-	pageSize   int
-	autoVacuum int
+// Cycles is how many times a process was killed and both questions were asked.
+func (s Stats) Cycles() int { return s.Kills + s.Points }
 
-	local    book    // of the database after the last incarnation
-	durable  vfs.Pos // confirmed
-	durableT int64   // transaction confirmed, of the past that local has
-	timeline uint32  // newest one of the replica at the last look
-	newest   vfs.Pos // the replica at the last look
-	held     book    // what it had then
-	points   []point
-
-	canResume bool  // the log has all that the replica lacks
-	resynced  bool  // the last incarnation shipped a difference
-	isCut     bool  // power was lost, and nobody has said yet what becomes of it
-	isReboot  bool  // the machine was started again since
-	cutT      int64 // last transaction that was left then
-	keptT     int64 // durableT then
-	stale     book  // what the replica had then; nil once it goes on with local
-	askFirst  bool  // the state folder was removed: the next incarnation attaches before it writes
-
-	stats stats
-}
-
-func newHistory(o options) *history {
-	r := rand.New(rand.NewPCG(o.seed, 1))
-	return &history{
-		options: o, r: r,
-		pageSize:   512 << r.IntN(8),
-		autoVacuum: []int{0, 0, 1, 2}[r.IntN(4)],
-		stats:      stats{Reasons: map[string]int{}},
+// Add adds what happened elsewhere.
+func (s *Stats) Add(o Stats) {
+	to, from := reflect.ValueOf(s).Elem(), reflect.ValueOf(o)
+	for i := range to.NumField() {
+		if to.Field(i).Kind() == reflect.Int {
+			to.Field(i).SetInt(to.Field(i).Int() + from.Field(i).Int())
+		}
+	}
+	if s.Reasons == nil {
+		s.Reasons = map[string]int{}
+	}
+	for k, n := range o.Reasons {
+		s.Reasons[k] += n
 	}
 }
 
-// run lets the database live, and be killed.
-func (h *history) run(ctx context.Context) error {
-	for i := range h.kills {
-		j := randomJob(h.r, h.dir, h.pageSize, h.autoVacuum)
-		j.Incarnation = i
-		if err := h.incarnation(ctx, j, h.moment()); err != nil {
-			return fmt.Errorf("incarnation %d: %w", i, err)
+// history is one or two databases that the processes of one program write, one after the other.
+type history struct {
+	exe       string
+	dir       string
+	r         *rand.Rand
+	dbs       []*database
+	processes int // so far
+	stats     Stats
+}
+
+// newHistory makes a history in an empty folder.
+func newHistory(exe, dir string, seed uint64, n int, nature func(*rand.Rand) nature) (*history, error) {
+	h := &history{exe: exe, dir: dir, r: rand.New(rand.NewPCG(seed, 1))}
+	h.stats.Reasons = map[string]int{}
+	for i := range n {
+		d := &database{nature: nature(h.r), dir: filepath.Join(dir, fmt.Sprintf("db%d", i)), r: h.r, stats: &h.stats}
+		if err := os.Mkdir(d.dir, 0o755); err != nil {
+			return nil, err
 		}
-		h.stats.Kills++
-		if h.power && h.r.IntN(3) > 0 {
-			if err := h.losePower(ctx); err != nil {
-				return fmt.Errorf("incarnation %d: %w", i, err)
+		h.dbs = append(h.dbs, d)
+	}
+	return h, nil
+}
+
+// random lets databases live, be killed at random moments, and be closed.
+func (h *history) random(ctx context.Context, power bool) error {
+	for range killsEach {
+		killed, err := h.incarnation(ctx, h.jobs(nil), end{event: h.moment()})
+		if err != nil {
+			return err
+		}
+		if killed {
+			h.stats.Kills++
+		}
+		if !killed || !power || h.r.IntN(3) == 0 {
+			continue
+		}
+		n := 0
+		for _, d := range h.dbs {
+			isCut, err := d.losePower(ctx, d.anywhere)
+			if err != nil {
+				return fmt.Errorf("%s, when power was lost: %w", d.dir, err)
+			}
+			if isCut {
+				n = 1
 			}
 		}
+		h.stats.PowerLosses += n
 	}
-	for i := h.kills; ; i++ {
-		j := randomJob(h.r, h.dir, h.pageSize, h.autoVacuum)
-		j.Incarnation, j.Sessions, j.Steps = i, 1+h.r.IntN(2), 1+h.r.IntN(60)
-		refusals := h.stats.Behind
-		if err := h.incarnation(ctx, j, 0); err != nil {
-			return fmt.Errorf("incarnation %d, which closes: %w", i, err)
-		}
-		if h.stats.Behind == refusals {
-			break
-		}
-		if i > h.kills+1 {
-			return errors.New("refused again after it was mended")
-		}
-	}
-	return h.checkClosed(ctx)
+	return h.finish(ctx)
 }
 
-// moment is the event at which an incarnation is killed.
+// jobs draws a job for each database.
+func (h *history) jobs(change func(*job)) []job {
+	var jobs []job
+	for _, d := range h.dbs {
+		j := randomJob(h.r, d.dir, d.nature)
+		if change != nil {
+			change(&j)
+		}
+		jobs = append(jobs, j)
+	}
+	return jobs
+}
+
+// moment is the event at which a process is killed.
 func (h *history) moment() int {
 	switch h.r.IntN(10) {
 	case 0:
@@ -117,124 +140,148 @@ func (h *history) moment() int {
 	case 1, 2, 3, 4:
 		return 5 + h.r.IntN(100)
 	}
-	return 50 + h.r.IntN(1200)
+	return 50 + h.r.IntN(600)
 }
 
-// incarnation runs one process and checks what it leaves.
-func (h *history) incarnation(ctx context.Context, j job, kill int) error {
-	j.AskFirst = j.AskFirst || h.askFirst
-	events, err := incarnate(ctx, j, kill)
+// incarnation runs one process that has to be killed, or to end by itself when e is zero, and checks what it leaves. killed is false
+// too where a database was refused, which ends a process.
+func (h *history) incarnation(ctx context.Context, jobs []job, e end) (killed bool, err error) {
+	refusals := h.stats.Behind
+	killed, err = h.live(ctx, jobs, e)
+	if isRefused := h.stats.Behind > refusals; err == nil && !isRefused && killed != (e != end{}) {
+		err = errors.New("the process ended by itself")
+	}
 	if err != nil {
-		return err
+		return killed, fmt.Errorf("process %d: %w", h.processes-1, err)
 	}
-	if err := h.countResyncs(j); err != nil {
-		return err
+	return killed, nil
+}
+
+// live runs one process and checks what it leaves.
+func (h *history) live(ctx context.Context, jobs []job, e end) (killed bool, err error) {
+	for i, d := range h.dbs {
+		jobs[i].AskFirst = jobs[i].AskFirst || d.askFirst
+		jobs[i].IfMissing = jobs[i].IfMissing || d.isGone
 	}
-	before := h.local
-	if h.local, err = h.readCopy(ctx); err != nil {
-		return fmt.Errorf("the database: %w", err)
+	log := logPath(h.dir, h.processes)
+	h.processes++
+	events, killed, err := incarnate(ctx, h.exe, log, orders{Jobs: jobs}, e)
+	if err != nil {
+		return killed, err
 	}
-	if !h.local.has(before.last(), before.head()) {
-		return fmt.Errorf("the database had transaction %d (%x), and is now at %d", before.last(), before.head(), h.local.last())
+	if killed {
+		for _, j := range jobs {
+			if j.Store.isBad() {
+				h.stats.Outages++
+				break
+			}
+		}
 	}
-	if err := h.take(events, before); err != nil {
-		return err
+	for i, d := range h.dbs {
+		var its []event
+		for _, ev := range events {
+			if ev.DB == i {
+				its = append(its, ev)
+			}
+		}
+		if err := d.check(ctx, jobs[i], log, its); err != nil {
+			return killed, fmt.Errorf("%s (page size %d, %s): %w", d.dir, d.pageSize, jobs[i].Journal, err)
+		}
 	}
-	if h.isCut {
-		if err := h.afterPowerLoss(ctx, events); err != nil {
+	return killed, nil
+}
+
+// finish lets the databases be closed, and compares them with their replicas, byte for byte.
+func (h *history) finish(ctx context.Context) error {
+	for try := 0; ; try++ {
+		refusals := h.stats.Behind
+		if _, err := h.incarnation(ctx, h.jobs(h.closes), end{}); err != nil {
 			return err
 		}
-	} else if n := len(events); n > 1 && events[n-2].Kind == refused {
-		return fmt.Errorf("refused, and no power was lost: %s", events[n-2].Text)
-	}
-	return h.checkReplica(ctx)
-}
-
-// take holds the database to what was acknowledged, and remembers it.
-func (h *history) take(events []event, before book) error {
-	for _, e := range events {
-		switch e.Kind {
-		case seen, committed, noted:
-			if !h.local.has(e.T, e.Chain) {
-				return fmt.Errorf("transaction %d (%x) was %s, and is not in the database (which is at %d)", e.T, e.Chain, e.Kind, h.local.last())
-			}
+		if h.stats.Behind == refusals {
+			break
 		}
-		switch e.Kind {
-		case committed:
-			h.stats.Commits++
-		case seen:
-			if e.T < before.last() {
-				return fmt.Errorf("the database was opened at transaction %d, and had %d", e.T, before.last())
-			}
-		case noted:
-			h.points = append(h.points, point{pos: e.Pos, t: e.T, chain: e.Chain})
-		case confirmed:
-			h.stats.Confirmed++
-			h.durableT = max(h.durableT, e.T)
-			h.askFirst = false
-			if h.durable.Compare(e.Pos) < 0 {
-				h.durable = e.Pos
-			}
+		if try == 2 {
+			return errors.New("refused again after it was mended")
+		}
+	}
+	for _, d := range h.dbs {
+		if err := d.checkClosed(ctx); err != nil {
+			return fmt.Errorf("%s: %w", d.dir, err)
 		}
 	}
 	return nil
 }
 
-// differenceLogged is how the shipper's log says that it gave up single transactions, with the reason.
-var differenceLogged = regexp.MustCompile(`msg="shipping the difference[^"]*".* reason=("[^"]*"|\S+)`)
-
-// countResyncs reads them from the log, since a killed process doesn't tell its status. A
-// log that SQLite restarted before it was read is right only where MaxWAL allows it.
-func (h *history) countResyncs(j job) error {
-	b, err := os.ReadFile(j.log())
-	if err != nil {
-		return err
+// closes makes a job one that ends, with everything shipped.
+func (h *history) closes(j *job) {
+	j.Sessions, j.Steps = 1+h.r.IntN(2), 1+h.r.IntN(60)
+	j.Store = weather{}
+	if j.Journal == "WAL" && j.Exclusive {
+		j.Exclusive = false
 	}
-	h.resynced = false
-	for _, m := range differenceLogged.FindAllSubmatch(b, -1) {
-		h.stats.Resyncs++
-		reason := string(m[1])
-		h.stats.Reasons[reason]++
-		isGone := strings.Contains(reason, "its log is gone")
-		if !isGone && j.MaxWAL == 0 {
-			return fmt.Errorf("a difference was shipped (%s), and the log was not too long", reason)
-		}
-		if isGone && h.canResume && !h.isCut {
-			h.stats.Avoidable++
-		}
-		h.resynced = true
-	}
-	return nil
 }
 
-// readCopy reads a copy of the database file and its log by plain SQLite: the original is left for seawal.
-func (h *history) readCopy(ctx context.Context) (book, error) {
-	dir := filepath.Join(h.dir, "copy")
-	if err := os.RemoveAll(dir); err != nil {
-		return nil, err
-	}
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return nil, err
-	}
-	for _, suffix := range []string{"", "-wal", "-journal"} {
-		err := copyFile(databasePath(h.dir)+suffix, databasePath(dir)+suffix)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-	}
-	return readFile(ctx, databasePath(dir))
+// Result is what became of a history.
+type Result struct {
+	Kind  Kind
+	Seed  uint64
+	Dir   string // kept if Error is set
+	Error string
+	Stats Stats
 }
 
-func copyFile(from, to string) error {
-	in, err := os.Open(from)
+// Options say how Live runs histories.
+type Options struct {
+	Exe    string                                       // of the processes: a program that calls Child first; for Point built with the tag seawal_killpoints
+	Points *Points                                      // where Point kills; nil: that kind can't be lived
+	Tests  func(ctx context.Context, seed uint64) error // what Test does; likewise
+}
+
+// Live runs the history of a kind and a seed in a folder of its own, which is removed if nothing was wrong.
+func Live(ctx context.Context, o Options, k Kind, seed uint64) Result {
+	res := Result{Kind: k, Seed: seed}
+	dir, err := os.MkdirTemp("", "seawal-crash-")
 	if err != nil {
-		return err
+		res.Error = err.Error()
+		return res
 	}
-	defer in.Close()
-	out, err := os.Create(to)
+	res.Dir = dir
+	res.Stats, err = live(ctx, o, k, seed, dir)
+	if err == nil {
+		err = os.RemoveAll(dir)
+	}
 	if err != nil {
-		return err
+		res.Error = err.Error()
 	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
+	return res
+}
+
+func live(ctx context.Context, o Options, k Kind, seed uint64, dir string) (Stats, error) {
+	switch k {
+	case Test:
+		return Stats{Tests: 1}, o.Tests(ctx, seed)
+	case Point:
+		return o.Points.live(ctx, o.Exe, seed, dir)
+	}
+	// Of three histories one has a bad store, of four one has two databases.
+	h, err := newHistory(o.Exe, dir, seed, 1+int(seed%4)/3, func(r *rand.Rand) nature {
+		n := randomNature(r)
+		n.bad = seed%3 == 0
+		return n
+	})
+	if err != nil {
+		return Stats{}, err
+	}
+	err = h.random(ctx, k == Power)
+	return h.stats, err
+}
+
+// String says in a line what went wrong, and how to see it again.
+func (r Result) String() string {
+	if r.Error == "" {
+		return fmt.Sprintf("%s seed %d: nothing wrong", r.Kind, r.Seed)
+	}
+	return fmt.Sprintf("%s seed %d: %s\n\tfolder %s\n\tagain (timing differs: repeat it): go run -tags seawal_killpoints ./internal/crashtest/cmd -kinds %s -seed %d -histories 1",
+		r.Kind, r.Seed, strings.ReplaceAll(r.Error, "\n", "\n\t"), r.Dir, r.Kind, r.Seed)
 }

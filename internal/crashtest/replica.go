@@ -24,26 +24,26 @@ type point struct {
 }
 
 // restoreTo rebuilds the database from the replica alone into a file of the history's folder.
-func (h *history) restoreTo(ctx context.Context, name string, timeline uint32, target restore.Target) (path string, res restore.Result, err error) {
-	s, err := store.Open(ctx, replicaURL(h.dir))
+func (d *database) restoreTo(ctx context.Context, name string, timeline uint32, target restore.Target) (path string, res restore.Result, err error) {
+	s, err := store.Open(ctx, replicaURL(d.dir))
 	if err != nil {
 		return "", res, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	path = filepath.Join(h.dir, name)
+	path = filepath.Join(d.dir, name)
 	res, err = restore.Run(ctx, s, restore.Options{Output: path, Timeline: timeline, Target: target, Check: restore.CheckFull, Force: true})
 	return path, res, err
 }
 
 // checkReplica restores the replica as it was left, and asks whether that is
 // a committed prefix with everything that was confirmed.
-func (h *history) checkReplica(ctx context.Context) error {
-	path, res, err := h.restoreTo(ctx, "restored.db", 0, restore.Newest())
+func (d *database) checkReplica(ctx context.Context) error {
+	path, res, err := d.restoreTo(ctx, "restored.db", 0, restore.Newest())
 	if errors.Is(err, restore.ErrNoReplica) || errors.Is(err, restore.ErrNoPoint) {
-		if h.durableT > 0 || !h.durable.IsZero() || !h.newest.IsZero() {
-			return fmt.Errorf("transaction %d was confirmed at %v: %w", h.durableT, h.durable, err)
+		if d.durableT > 0 || !d.durable.IsZero() || !d.newest.IsZero() {
+			return fmt.Errorf("transaction %d was confirmed at %v: %w", d.durableT, d.durable, err)
 		}
-		h.points = nil
+		d.points = nil
 		return nil
 	}
 	if err != nil {
@@ -57,55 +57,55 @@ func (h *history) checkReplica(ctx context.Context) error {
 		return fmt.Errorf("restored at %v: %w", res.Point.Pos, err)
 	}
 	at := res.Point.Pos
-	if res.Timeline > h.timeline && h.stats.PowerLosses > 0 {
+	if res.Timeline > d.timeline && d.isDiverged() {
 		// The database had diverged. The newest timeline begins with an earlier point; what was
 		// confirmed on the old one is there still, as the points show.
-		h.newest = at
-		if h.durable.Timeline < res.Timeline {
-			h.durable, h.durableT = at, min(h.durableT, b.last())
+		d.newest = at
+		if d.durable.Timeline < res.Timeline {
+			d.durable, d.durableT = at, min(d.durableT, b.last())
 		}
 	}
-	h.timeline = res.Timeline
-	isStale := h.stale != nil && b.last() == h.stale.last() && b.head() == h.stale.head()
+	d.timeline = res.Timeline
+	isStale := d.stale != nil && b.last() == d.stale.last() && b.head() == d.stale.head()
 	switch {
-	case isStale && h.durableT <= h.keptT:
+	case isStale && d.durableT <= d.keptT:
 		// Power was lost since, and nothing has been confirmed since.
-	case !h.local.has(b.last(), b.head()):
-		return fmt.Errorf("the replica at %v ends with transaction %d (%x), which the database never had (it is at %d)", at, b.last(), b.head(), h.local.last())
-	case b.last() < h.durableT:
-		return fmt.Errorf("the replica at %v ends with transaction %d; %d was confirmed", at, b.last(), h.durableT)
+	case !d.local.has(b.last(), b.head()):
+		return fmt.Errorf("the replica at %v ends with transaction %d (%x), which the database never had (it is at %d)", at, b.last(), b.head(), d.local.last())
+	case b.last() < d.durableT:
+		return fmt.Errorf("the replica at %v ends with transaction %d; %d was confirmed", at, b.last(), d.durableT)
 	default:
-		h.stale = nil
+		d.stale = nil
 	}
-	if at.Compare(h.durable) < 0 || at.Compare(h.newest) < 0 {
-		return fmt.Errorf("the replica is at %v; %v was confirmed and %v restored before", at, h.durable, h.newest)
+	if at.Compare(d.durable) < 0 || at.Compare(d.newest) < 0 {
+		return fmt.Errorf("the replica is at %v; %v was confirmed and %v restored before", at, d.durable, d.newest)
 	}
-	h.newest, h.held = at, b
-	if h.canResume, err = h.resumable(ctx); err != nil {
+	d.newest, d.held = at, b
+	if d.canResume, err = d.resumable(ctx); err != nil {
 		return err
 	}
-	return errors.Join(h.checkPoints(ctx), h.checkObjects())
+	return errors.Join(d.checkPoints(ctx), d.checkObjects())
 }
 
 // checkPoints restores some of the points that were noted. Those that the
 // replica had no part in when the process was killed may get other numbers later.
-func (h *history) checkPoints(ctx context.Context) error {
-	kept := h.points[:0]
-	for _, p := range h.points {
-		if p.pos.Compare(h.newest) <= 0 || p.isHeld {
+func (d *database) checkPoints(ctx context.Context) error {
+	kept := d.points[:0]
+	for _, p := range d.points {
+		if p.pos.Compare(d.newest) <= 0 || p.isHeld {
 			p.isHeld = true
 			kept = append(kept, p)
 		}
 	}
-	h.points = kept
-	for range min(3, len(h.points)) {
-		p := h.points[h.r.IntN(len(h.points))]
-		path, _, err := h.restoreTo(ctx, "point.db", p.pos.Timeline, restore.AtTx(p.pos.Tx))
+	d.points = kept
+	for range min(3, len(d.points)) {
+		p := d.points[d.r.IntN(len(d.points))]
+		path, _, err := d.restoreTo(ctx, "point.db", p.pos.Timeline, restore.AtTx(p.pos.Tx))
 		var none *restore.PointError
 		switch {
 		case !errors.As(err, &none):
-		case none.Before != nil && h.stats.Resyncs > 0:
-			h.stats.Squashed++ // a difference was shipped, and was reported
+		case none.Before != nil && d.resyncs > 0:
+			d.stats.Squashed++ // a difference was shipped, and was reported
 			continue
 		case none.First != nil && p.pos.Compare(none.First.Pos) < 0:
 			continue // before the first snapshot
@@ -120,39 +120,42 @@ func (h *history) checkPoints(ctx context.Context) error {
 		if b.last() != p.t || b.head() != p.chain {
 			return fmt.Errorf("point %v restores transaction %d (%x), want %d (%x)", p.pos, b.last(), b.head(), p.t, p.chain)
 		}
-		h.stats.Points++
+		d.stats.Restored++
 	}
 	return nil
 }
 
 // checkObjects counts what there must be only one of.
-func (h *history) checkObjects() error {
-	snapshots, err := filepath.Glob(filepath.Join(h.dir, "replica", "*", "snapshot", "*"))
+func (d *database) checkObjects() error {
+	snapshots, err := filepath.Glob(filepath.Join(d.dir, "replica", "*", "snapshot", "*"))
 	if err != nil {
 		return err
 	}
 	if len(snapshots) != 1 {
 		return fmt.Errorf("the replica has %d snapshots, want 1: %v", len(snapshots), snapshots)
 	}
-	n, err := h.timelines()
-	if err == nil && n > 1 && h.stats.PowerLosses == 0 {
+	n, err := d.timelines()
+	if err == nil && n > 1 && !d.isDiverged() {
 		err = fmt.Errorf("the replica has %d timelines, and only one process at a time has written it", n)
 	}
 	return err
 }
 
-func (h *history) timelines() (int, error) {
-	all, err := filepath.Glob(filepath.Join(h.dir, "replica", "*", "timeline.json"))
+// isDiverged says that there may be more than one timeline.
+func (d *database) isDiverged() bool { return d.hasLostPower || d.newWriter }
+
+func (d *database) timelines() (int, error) {
+	all, err := filepath.Glob(filepath.Join(d.dir, "replica", "*", "timeline.json"))
 	return len(all), err
 }
 
 // checkClosed compares the closed database with what the replica gives back.
-func (h *history) checkClosed(ctx context.Context) error {
-	source := databasePath(h.dir)
+func (d *database) checkClosed(ctx context.Context) error {
+	source := databasePath(d.dir)
 	if fi, err := os.Stat(source + "-wal"); err == nil && fi.Size() > 0 {
 		return fmt.Errorf("the database was closed, and its log has %d bytes", fi.Size())
 	}
-	path, res, err := h.restoreTo(ctx, "restored.db", 0, restore.Newest())
+	path, res, err := d.restoreTo(ctx, "restored.db", 0, restore.Newest())
 	if err != nil {
 		return err
 	}
@@ -172,17 +175,17 @@ func (h *history) checkClosed(ctx context.Context) error {
 
 // resumable says that the log still has everything behind the place where the replica stands: the next
 // incarnation has no reason to ship a difference.
-func (h *history) resumable(ctx context.Context) (ok bool, err error) {
-	s, err := store.Open(ctx, replicaURL(h.dir))
+func (d *database) resumable(ctx context.Context) (ok bool, err error) {
+	s, err := store.Open(ctx, replicaURL(d.dir))
 	if err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	_, info, err := replica.Newest(ctx, s, h.newest.Timeline, replica.Pos{})
+	_, info, err := replica.Newest(ctx, s, d.newest.Timeline, replica.Pos{})
 	if err != nil {
 		return false, err
 	}
-	f, err := os.Open(databasePath(h.dir) + "-wal")
+	f, err := os.Open(databasePath(d.dir) + "-wal")
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

@@ -3,6 +3,7 @@ package crashtest
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,12 +11,13 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/mattn/go-sqlite3"
 
+	"seawal/internal/replica"
 	"seawal/shipper"
 	"seawal/vfs"
 )
@@ -29,32 +31,56 @@ const maxGroups = 150
 // errRefused ends an incarnation whose database isn't shipped any more. It is a right answer after a loss of power.
 var errRefused = errors.New("shipping was refused")
 
+// report is what a process writes to its standard output.
+type report struct {
+	mu  sync.Mutex // guards enc
+	enc *json.Encoder
+}
+
+// emit writes an event. Each one is a single write, and the order is that of the pipe.
+func (o *report) emit(e event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.enc.Encode(e); err != nil {
+		os.Exit(1) // the parent is gone
+	}
+}
+
 // workload is an application that says on standard output what it has done.
 type workload struct {
 	job
+	index  int
 	driver string
+	url    string // of the replica, as the application opens it
+	out    *report
 
-	mu    sync.Mutex // guards out and acked
-	out   *json.Encoder
-	acked int64 // last transaction acknowledged
+	mu    sync.Mutex // guards acked, and that its order is that of the events
+	acked int64      // last transaction acknowledged
 
 	gate sync.RWMutex // held for reading by who writes
 }
 
-// runWorkload is the process that is killed.
-func runWorkload(text string) error {
-	w := &workload{out: json.NewEncoder(os.Stdout), driver: vfs.DriverName}
-	if err := json.Unmarshal([]byte(text), &w.job); err != nil {
+// runJobs is the process that is killed.
+func runJobs(ctx context.Context, jobs []job) error {
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	out := &report{enc: json.NewEncoder(os.Stdout)}
+	errs := make([]error, len(jobs))
+	var wg sync.WaitGroup
+	for i, j := range jobs {
+		w := &workload{job: j, index: i, out: out}
+		wg.Go(func() { errs[i] = w.run(ctx) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// run opens and closes the database as often as it was told.
+func (w *workload) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if err := w.prepare(ctx); err != nil {
 		return err
 	}
-	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})))
-	if w.RingBytes != 0 {
-		w.driver = "seawal-crash"
-		if err := vfs.Register(w.driver, vfs.Config{RingBytes: w.RingBytes, MaxWAL: w.MaxWAL, CheckpointBytes: w.CheckpointBytes}); err != nil {
-			return err
-		}
-	}
-	ctx := context.Background()
 	for session := 0; w.Sessions == 0 || session < w.Sessions; session++ {
 		err := w.session(ctx, session)
 		if errors.Is(err, errRefused) {
@@ -68,16 +94,33 @@ func runWorkload(text string) error {
 	return nil
 }
 
-// emit writes an event. Each one is a single write, and the order is that of the pipe.
+// prepare makes the driver and the weather.
+func (w *workload) prepare(ctx context.Context) (err error) {
+	w.driver, w.url = vfs.DriverName, replicaURL(w.Dir)
+	if w.Store.isBad() {
+		if w.url, err = w.Store.expose(ctx, w.Dir); err != nil {
+			return err
+		}
+	}
+	cfg := vfs.Config{RingBytes: w.RingBytes, MaxWAL: w.MaxWAL, CheckpointBytes: w.CheckpointBytes}
+	if w.Store.Offline {
+		cfg.CloseTimeout = 100 * time.Millisecond
+	}
+	if w.RingBytes == 0 && !w.Store.Offline {
+		return nil
+	}
+	w.driver = fmt.Sprintf("seawal-crash-%d", w.index)
+	return vfs.Register(w.driver, cfg)
+}
+
 func (w *workload) emit(e event) {
+	e.DB = w.index
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if e.Kind == committed {
 		w.acked = max(w.acked, e.T)
 	}
-	if err := w.out.Encode(e); err != nil {
-		os.Exit(1) // the parent is gone
-	}
+	w.out.emit(e)
 }
 
 func (w *workload) lastAcked() int64 {
@@ -88,7 +131,7 @@ func (w *workload) lastAcked() int64 {
 
 func (w *workload) dsn() string {
 	q := url.Values{}
-	q.Set("_replica", replicaURL(w.Dir))
+	q.Set("_replica", w.url)
 	q.Set("_ship_interval", strconv.Itoa(w.IntervalMS)+"ms")
 	q.Set("_synchronous", w.Synchronous)
 	q.Set("_busy_timeout", "20000")
@@ -97,6 +140,9 @@ func (w *workload) dsn() string {
 	}
 	if w.AppCheckpoints {
 		q.Set("_checkpoint", "app")
+	}
+	if w.IfMissing {
+		q.Set("_restore", "if-missing")
 	}
 	return "file:" + databasePath(w.Dir) + "?" + q.Encode()
 }
@@ -111,7 +157,8 @@ func (w *workload) session(ctx context.Context, session int) (err error) {
 	defer func() {
 		w.emit(event{Kind: closing})
 		cerr := db.Close()
-		if errors.Is(err, errRefused) {
+		var u *shipper.UnshippedError
+		if errors.Is(err, errRefused) || w.Store.Offline && errors.As(cerr, &u) {
 			cerr = nil // Close says again that nothing was shipped
 		}
 		if err = errors.Join(err, cerr); err == nil {
@@ -126,6 +173,17 @@ func (w *workload) session(ctx context.Context, session int) (err error) {
 			return err
 		}
 	}
+	if w.Exclusive {
+		return w.writeAlone(ctx, db, session)
+	}
+	if err := w.writeTogether(ctx, db, session); err != nil || w.Store.Offline {
+		return err
+	}
+	return w.confirm(ctx, db, 2)
+}
+
+// writeTogether has all connections write at once.
+func (w *workload) writeTogether(ctx context.Context, db *sql.DB, session int) error {
 	errs := make([]error, writers+1)
 	var wg sync.WaitGroup
 	wg.Go(func() { errs[writers] = w.look(ctx, db) })
@@ -141,10 +199,33 @@ func (w *workload) session(ctx context.Context, session int) (err error) {
 		})
 	}
 	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
+	return errors.Join(errs...)
+}
+
+// writeAlone has one connection write with locking_mode=EXCLUSIVE. It begins once the first snapshot is shipped, which
+// the lock would keep waiting.
+func (w *workload) writeAlone(ctx context.Context, db *sql.DB, session int) error {
+	if err := w.look(ctx, db); err != nil {
 		return err
 	}
-	return w.confirm(ctx, db, 2)
+	if !w.Store.Offline {
+		if err := w.confirm(ctx, db, 0); err != nil {
+			return err
+		}
+	}
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := conn.ExecContext(ctx, "PRAGMA locking_mode=EXCLUSIVE"); err != nil {
+		return errors.Join(err, conn.Close())
+	}
+	err = w.write(ctx, db, conn, rand.New(rand.NewPCG(w.Seed, uint64(session))))
+	// The pool would keep the connection, and with it the lock.
+	if rerr := conn.Raw(func(any) error { return driver.ErrBadConn }); !errors.Is(rerr, driver.ErrBadConn) {
+		err = errors.Join(err, rerr)
+	}
+	return err
 }
 
 // setUp makes the database, if need be, through seawal.
@@ -157,7 +238,7 @@ func (w *workload) setUp(ctx context.Context, db *sql.DB) error {
 	for _, s := range []string{
 		fmt.Sprintf("PRAGMA page_size=%d", w.PageSize),
 		fmt.Sprintf("PRAGMA auto_vacuum=%d", w.AutoVacuum),
-		"PRAGMA journal_mode=WAL",
+		"PRAGMA journal_mode=" + w.Journal,
 		schema,
 	} {
 		if _, err := conn.ExecContext(ctx, s); err != nil {
@@ -213,27 +294,32 @@ func (w *workload) write(ctx context.Context, db *sql.DB, conn *sql.Conn, r *ran
 
 func (w *workload) step(ctx context.Context, db *sql.DB, conn *sql.Conn, r *rand.Rand) error {
 	n := r.IntN(1000)
+	if n < 60 && w.Exclusive {
+		return w.confirmAlone(ctx, conn, []string{"seawal_wait", "seawal_flush"}[r.IntN(2)])
+	}
 	if n < 60 {
 		return w.confirm(ctx, db, r.IntN(3))
 	}
 	w.gate.RLock()
 	defer w.gate.RUnlock()
 	switch {
-	case n < 90:
+	case n < 90 && !w.LeaveLog:
 		mode := []string{"PASSIVE", "FULL", "RESTART", "TRUNCATE"}[r.IntN(4)]
 		w.emit(event{Kind: tick})
 		_, err := conn.ExecContext(ctx, "PRAGMA wal_checkpoint("+mode+")")
 		return err
-	case n < 94:
+	case 90 <= n && n < 94:
 		w.emit(event{Kind: tick})
 		_, err := conn.ExecContext(ctx, "VACUUM")
 		return err
-	case n < 100:
+	case 94 <= n && n < 100:
 		_, err := conn.ExecContext(ctx, "PRAGMA incremental_vacuum(5)")
 		return err
-	case n < 105:
-		return w.transaction(ctx, conn, r, 300+r.IntN(700), 2000, r.IntN(3) == 0)
-	case n < 220:
+	case 100 <= n && n < 102:
+		return w.transaction(ctx, conn, r, 500+r.IntN(2000), 2000, r.IntN(3) == 0) // some are larger than the smallest ring
+	case 102 <= n && n < 105:
+		return w.transaction(ctx, conn, r, 300+r.IntN(300), 2000, r.IntN(3) == 0)
+	case 105 <= n && n < 220:
 		return w.transaction(ctx, conn, r, 20+r.IntN(150), 600, r.IntN(2) == 0)
 	}
 	return w.transaction(ctx, conn, r, 1+r.IntN(6), 200, r.IntN(15) == 0)
@@ -296,27 +382,61 @@ func (w *workload) transaction(ctx context.Context, conn *sql.Conn, r *rand.Rand
 	return nil
 }
 
+// offlineWait is how long a wait for a store goes on that never answers.
+const offlineWait = 20 * time.Millisecond
+
 // confirm notes a position and waits for it: 0 by Wait, while others write; 1 by Wait and 2 by
 // Flush at a point that was noted while nobody wrote.
 func (w *workload) confirm(ctx context.Context, db *sql.DB, how int) error {
-	pos, t, err := w.note(ctx, db, how > 0)
-	if err != nil {
-		return w.refusal(ctx, db, err)
-	}
 	w.emit(event{Kind: tick})
-	if how == 2 {
-		err = vfs.Flush(ctx, db)
-	} else {
-		err = vfs.Wait(ctx, db, pos)
+	all := ctx
+	if w.Store.Offline {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, offlineWait)
+		defer cancel()
+	}
+	pos, t, err := w.note(ctx, db, how > 0)
+	if err == nil {
+		w.emit(event{Kind: tick})
+		if how == 2 {
+			err = vfs.Flush(ctx, db)
+		} else {
+			err = vfs.Wait(ctx, db, pos)
+		}
+	}
+	if w.Store.Offline && errors.Is(err, context.DeadlineExceeded) {
+		return nil
 	}
 	if err != nil {
-		return w.refusal(ctx, db, err)
+		return w.refusal(all, db, err)
 	}
-	st, err := vfs.Status(ctx, db)
+	st, err := vfs.Status(all, db)
 	if err != nil {
 		return err
 	}
 	w.emit(event{Kind: confirmed, Pos: pos, T: t, Stat: &st})
+	return nil
+}
+
+// confirmAlone does so through the connection that has the database to itself. What needs the database read waits for
+// the lock, so it may be in vain.
+func (w *workload) confirmAlone(ctx context.Context, conn *sql.Conn, pragma string) error {
+	t, chain, err := lastOf(ctx, conn)
+	if err != nil {
+		return err
+	}
+	w.emit(event{Kind: tick})
+	var text string
+	if err := conn.QueryRowContext(ctx, fmt.Sprintf("PRAGMA %s=%d", pragma, 200)).Scan(&text); err != nil {
+		w.emit(event{Kind: tick})
+		return nil
+	}
+	pos, err := replica.ParsePos(text)
+	if err != nil {
+		return err
+	}
+	w.emit(event{Kind: noted, Pos: pos, T: t, Chain: chain})
+	w.emit(event{Kind: confirmed, Pos: pos, T: t})
 	return nil
 }
 
@@ -353,9 +473,4 @@ func (w *workload) refusal(ctx context.Context, db *sql.DB, err error) error {
 	}
 	w.emit(event{Kind: refused, Text: err.Error(), Stat: &st})
 	return errRefused
-}
-
-func databasePath(dir string) string { return filepath.Join(dir, "app.db") }
-func replicaURL(dir string) string {
-	return "file://" + filepath.ToSlash(filepath.Join(dir, "replica"))
 }
