@@ -45,7 +45,7 @@ func one(t *testing.T, q interface {
 
 func flush(t *testing.T, db *sql.DB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := vfs.Flush(ctx, db); err != nil {
 		t.Fatal(err)

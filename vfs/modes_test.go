@@ -324,7 +324,7 @@ func TestModeExclusiveCheckpoints(t *testing.T) {
 
 func waitStatus(t *testing.T, db *sql.DB, ok func(vfs.Stat) bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		st, err := vfs.Status(t.Context(), db)
 		if err != nil {
