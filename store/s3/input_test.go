@@ -2,6 +2,8 @@ package s3_test
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -45,6 +47,43 @@ func TestBadInput(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// refuse answers as the service does, in the place of the gateway, which doesn't know all of its answers.
+func refuse(status int, code string) proxy.Fault {
+	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+		io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(status)
+		fmt.Fprintf(w, "<Error><Code>%s</Code><Message>no</Message></Error>", code)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	s, p := proxied(t)
+	for _, c := range []struct {
+		status    int
+		code      string
+		permanent bool
+		want      string
+	}{
+		{403, "RequestTimeTooSkewed", true, "the clock of this machine is wrong"},
+		{400, "ExpiredToken", true, "the credentials have expired"},
+		{301, "PermanentRedirect", true, "in another region"},
+		{403, "AccessDenied", true, "no permission s3:PutObject"},
+		{501, "NotImplemented", true, "most likely If-None-Match"},
+		{503, "SlowDown", false, "SlowDown"},
+		{500, "InternalError", false, "InternalError"},
+		{409, "ConditionalRequestConflict", false, "ConditionalRequestConflict"},
+	} {
+		t.Run(c.code, func(t *testing.T) {
+			p.Inject(proxy.Any, 1, refuse(c.status, c.code))
+			err := put(t, s, "a")
+			if err == nil || errors.Is(err, store.ErrExist) || store.IsPermanent(err) != c.permanent || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v; want %q, permanent: %v", err, c.want, c.permanent)
+			}
+		})
+	}
 }
 
 // proxied returns the store behind a proxy.

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { storetrial.Main(m) }
 var buckets atomic.Int64
 
 // server starts the service, with the environment that leads to it, and makes a bucket.
-func server(t *testing.T) (endpoint, bucket string) {
+func server(t testing.TB) (endpoint, bucket string) {
 	t.Helper()
 	endpoint = testserver.S3(t)
 	for k, v := range map[string]string{

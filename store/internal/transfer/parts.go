@@ -87,6 +87,12 @@ func Upload(ctx context.Context, in io.Reader, first []byte, put Put) (tags []st
 	}()
 	part, last, size := Part{Number: 1, Content: first}, false, PartSize
 	for ; ; part.Number++ {
+		var buf []byte // of a part that has arrived
+		for u.flying >= atATime {
+			if buf, err = u.collect(); err != nil {
+				return nil, err
+			}
+		}
 		if len(part.Content) > 0 {
 			u.flying++
 			go u.send(ctx, part)
@@ -97,12 +103,6 @@ func Upload(ctx context.Context, in io.Reader, first []byte, put Put) (tags []st
 		part.Offset += int64(len(part.Content))
 		if part.Number%growEvery == 0 {
 			size *= 2
-		}
-		var buf []byte
-		for u.flying >= atATime {
-			if buf, err = u.collect(); err != nil {
-				return nil, err
-			}
 		}
 		if cap(buf) < size {
 			buf = make([]byte, size)
