@@ -27,6 +27,7 @@
 //	poll.go                        looks for commits of other processes while we write nothing
 //	bridge.go                      all unsafe code, and every function between C and Go
 //	api.go, status.go, pragma.go   positions, waiting, status
+//	everyfile.go                   with the build tag seawal_everyfile: every database of a program is replicated and compared, for tests
 //
 // # Goroutines
 //
