@@ -30,6 +30,8 @@
 //	                                                  is opened; else [BehindError] until it is written, and a new timeline then;
 //	                                                  the next open rolls forward; without a state folder: brought back on
 //	                                                  purpose, a new timeline
+//	diverged: it was at an earlier  ahead             a new timeline from there, with what its log has behind it, one by one
+//	point before what its log has last
 //	at no point, after a reboot     exists            a new timeline, which begins with the difference
 //	any                             damaged           a new timeline, from the newest point before what is missing or
 //	                                                  damaged; where none can be read, one with a snapshot
