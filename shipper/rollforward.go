@@ -213,10 +213,30 @@ func (cfg RollForwardConfig) prepareLocked(ctx context.Context, o origin) (*Roll
 	return done, nil
 }
 
+// settleEmptyLog makes sure that the log is empty, also after a loss of power: SQLite has truncated it, and doesn't sync that. One that came
+// back would be played over what the journal brings.
+func settleEmptyLog(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	fi, err := f.Stat()
+	if err == nil && fi.Size() > 0 {
+		err = errors.New("its log could not be emptied")
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
 // prepare writes the journal, for the database that p is. It is locked.
 func (cfg RollForwardConfig) prepare(ctx context.Context, o origin, p *pinned) (*RolledForward, error) {
-	if fi, err := os.Stat(cfg.DBPath + "-wal"); err == nil && fi.Size() > 0 {
-		return nil, fmt.Errorf("bring %s to %v: its log could not be emptied", cfg.DBPath, o.pos)
+	if err := settleEmptyLog(cfg.DBPath + "-wal"); err != nil {
+		return nil, fmt.Errorf("bring %s to %v: %w", cfg.DBPath, o.pos, err)
 	}
 	at, local, err := lookForLoss(ctx, cfg.Store, o, p)
 	if err != nil || at.IsZero() {
