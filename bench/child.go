@@ -15,6 +15,7 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 
+	"seawal/bench/internal/design"
 	"seawal/bench/internal/machine"
 	"seawal/bench/internal/result"
 	"seawal/bench/internal/workload"
@@ -83,10 +84,10 @@ func lastLines(s string) string {
 	return strings.Join(lines[max(0, len(lines)-5):], " | ")
 }
 
-// describeSQLite fills in what only this program knows.
-func describeSQLite(m *machine.Machine) {
+// describeDesigns fills in the versions of what is compared.
+func describeDesigns(m *machine.Machine) {
 	version, _, _ := sqlite3.Version()
-	m.SQLite = version
+	m.SQLite, m.Litestream = version, design.LitestreamVersion()
 	const path = "github.com/mattn/go-sqlite3"
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, d := range info.Deps {

@@ -159,7 +159,7 @@ func run(ctx context.Context, o options) (err error) {
 	if f.Environment, err = machine.Describe(dir); err != nil {
 		return err
 	}
-	describeSQLite(&f.Environment)
+	describeDesigns(&f.Environment)
 	report.Environment(os.Stdout, f)
 
 	m := &measurer{o: o, dir: dir, file: f, progress: newProgress(os.Stderr)}

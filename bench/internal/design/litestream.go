@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -31,6 +32,15 @@ func init() {
 		},
 		Open: openLitestream,
 	})
+}
+
+// LitestreamVersion is the version of the program on PATH, "" when there is none.
+func LitestreamVersion() string {
+	out, err := exec.Command(litestreamProgram, "version").Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // litestream is plain go-sqlite3 with a process beside it that replicates into a folder.

@@ -26,7 +26,8 @@ type Machine struct {
 	Load       float64 `json:"load"` // average of the minute before
 	Go         string  `json:"go"`
 	SQLite     string  `json:"sqlite"`
-	Driver     string  `json:"driver"` // module and version of the SQLite driver
+	Driver     string  `json:"driver"`               // module and version of the SQLite driver
+	Litestream string  `json:"litestream,omitempty"` // its version, where it is on PATH
 	Revision   string  `json:"revision"`
 
 	// Fsync is how long appending 4 KiB and fdatasync take in the folder of the databases.

@@ -103,7 +103,7 @@ func bars(w *result.Workload, p palette, title string, rate func(result.Run) flo
 			x := left + (right-left)*(float64(k)+1)/(float64(len(values))+1)
 			pl.dot(p[d], x, pl.py(v), 2.2, fmt.Sprintf("%s, measurement %d: %s", design.Title(d), k+1, number(v)))
 		}
-		pl.text((left+right)/2, bottom+17, "tick middle", clip(design.Title(d), max(8, 64/len(w.Designs))))
+		pl.text((left+right)/2, bottom+17, "tick middle", clip(design.Title(d), max(8, 66/len(w.Designs))))
 	}
 	return pl.svg(w.Title + ": " + title)
 }

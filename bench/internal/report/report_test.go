@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"seawal/bench/internal/design"
+	"seawal/bench/internal/machine"
 	"seawal/bench/internal/result"
 	"seawal/bench/internal/stat"
 	"seawal/bench/internal/workload"
@@ -53,7 +54,7 @@ func sample() *result.File {
 	failed := result.Workload{Name: "bulk", Title: "Bulk load", Unit: "rows", Designs: []string{design.Plain, ours}, Runs: []result.Run{
 		{Design: ours, Error: "disk <full>"},
 	}}
-	return &result.File{Format: result.FormatVersion, Started: time.Unix(0, 0), Flags: []string{"-quick"}, Workloads: []result.Workload{single, restore, failed}}
+	return &result.File{Format: result.FormatVersion, Started: time.Unix(0, 0), Environment: machine.Machine{Litestream: "v0.5.18"}, Flags: []string{"-quick"}, Workloads: []result.Workload{single, restore, failed}}
 }
 
 func TestHTMLStandsAlone(t *testing.T) {
@@ -69,7 +70,7 @@ func TestHTMLStandsAlone(t *testing.T) {
 	}
 	for _, want := range []string{
 		"prefers-color-scheme: dark", `id="single"`, `id="restore"`, `id="targets"`, "1.25x", "✓", "plain go-sqlite3",
-		"Why &lt;not&gt;?", "disk &lt;full&gt;", "litestream: not on PATH", "200 MB/s",
+		"Why &lt;not&gt;?", "disk &lt;full&gt;", "litestream: not on PATH", "200 MB/s", ">speed<", "Litestream v0.5.18",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)

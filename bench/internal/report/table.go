@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"seawal/bench/internal/design"
+	"seawal/bench/internal/machine"
 	"seawal/bench/internal/result"
 	"seawal/bench/internal/stat"
 )
@@ -30,7 +31,7 @@ func environment(f *result.File) [][2]string {
 		{"processor", fmt.Sprintf("%s, %d used, %s of memory", m.CPU, m.CPUs, size(float64(m.Memory)))},
 		{"system", m.OS},
 		{"disk", fmt.Sprintf("%s on %s; append and fdatasync of 4 KiB: p50 %s, p99 %s", m.FileSystem, m.Device, seconds(m.FsyncP50.Seconds()), seconds(m.FsyncP99.Seconds()))},
-		{"versions", fmt.Sprintf("%s, SQLite %s, %s", m.Go, m.SQLite, m.Driver)},
+		{"versions", versions(m)},
 		{"revision", m.Revision},
 		{"load before", fmt.Sprintf("%.2f", m.Load)},
 		{"started", f.Started.Format("2006-01-02 15:04:05 MST")},
@@ -39,6 +40,14 @@ func environment(f *result.File) [][2]string {
 		lines = append(lines, [2]string{"flags", strings.Join(f.Flags, " ")})
 	}
 	return lines
+}
+
+func versions(m machine.Machine) string {
+	v := fmt.Sprintf("%s, SQLite %s, %s", m.Go, m.SQLite, m.Driver)
+	if m.Litestream != "" {
+		v += ", Litestream " + m.Litestream
+	}
+	return v
 }
 
 // warnings say why the numbers may not mean what they seem to.
@@ -208,13 +217,17 @@ func namedUnit(name string) (title string, show func(float64) string) {
 		show   func(float64) string
 	}{
 		{"_bytes", size},
-		{"_mb_per_s", megabytes}, {"mb_per_s", megabytes},
+		{"mb_per_s", megabytes},
 		{"_percent", func(x float64) string { return number(x) + " %" }},
 		{"_ms", func(x float64) string { return seconds(x / 1e3) }},
 		{"_s", seconds},
 	} {
 		if strings.HasSuffix(name, u.suffix) {
-			return strings.TrimSpace(strings.ReplaceAll(strings.TrimSuffix(name, u.suffix), "_", " ")), u.show
+			title = strings.TrimSpace(strings.ReplaceAll(strings.TrimSuffix(name, u.suffix), "_", " "))
+			if title == "" {
+				title = "speed"
+			}
+			return title, u.show
 		}
 	}
 	return title, number
