@@ -104,6 +104,9 @@ func (s *soak) run(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return errors.New("interrupted")
 	}
+	if len(done) == 0 {
+		return errors.New("the time was over before anything came to its end: nothing was tested")
+	}
 	return nil
 }
 
