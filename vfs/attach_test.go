@@ -101,13 +101,6 @@ func (p *place) away() (back func()) {
 	return func() { awayStores.Delete(dir) }
 }
 
-func (p place) loseFolder() {
-	p.t.Helper()
-	if err := os.RemoveAll(p.path + "-seawal"); err != nil {
-		p.t.Fatal(err)
-	}
-}
-
 func (p place) remove() {
 	p.t.Helper()
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal", "-seawal"} {

@@ -3,6 +3,7 @@ package powervfs
 import (
 	"bytes"
 	"math/rand/v2"
+	"strings"
 	"testing"
 )
 
@@ -31,7 +32,7 @@ func contents(name string, ops ...operation) map[string]int {
 }
 
 func TestWhatIsSyncedIsLeft(t *testing.T) {
-	a := string(bytes.Repeat([]byte("a"), 1024))
+	a := strings.Repeat("a", 1024)
 	got := contents(path, operation{kind: opCreate, name: path}, write(path, 0, 'a', 1024), operation{kind: opSync, name: path})
 	if len(got) != 1 || got[a] == 0 {
 		t.Errorf("%d contents of a synced file", len(got))
@@ -39,7 +40,7 @@ func TestWhatIsSyncedIsLeft(t *testing.T) {
 }
 
 func TestWhatIsNotSyncedMayBeLeft(t *testing.T) {
-	half := func(c string) string { return string(bytes.Repeat([]byte(c), 512)) }
+	half := func(c string) string { return strings.Repeat(c, 512) }
 	got := contents(path, operation{kind: opOpen, name: path, data: []byte(half("a") + half("a"))}, write(path, 0, 'b', 1024))
 	for _, want := range []string{half("a") + half("a"), half("a") + half("b"), half("b") + half("a"), half("b") + half("b")} {
 		if got[want] == 0 {
@@ -54,7 +55,7 @@ func TestWhatIsNotSyncedMayBeLeft(t *testing.T) {
 
 func TestOrderOfWrites(t *testing.T) {
 	got := contents(path, operation{kind: opOpen, name: path}, write(path, 0, 'a', 512), write(path, 512, 'b', 512))
-	late := string(make([]byte, 512)) + string(bytes.Repeat([]byte("b"), 512))
+	late := string(make([]byte, 512)) + strings.Repeat("b", 512)
 	if got[late] == 0 {
 		t.Error("the second write never came without the first")
 	}
