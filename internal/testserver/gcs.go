@@ -31,7 +31,18 @@ func GCS(t testing.TB) *Server {
 // MakeGCSBucket makes a bucket on a server of GCS.
 func MakeGCSBucket(t testing.TB, s *Server, bucket string) {
 	t.Helper()
-	body, err := json.Marshal(map[string]string{"name": bucket})
+	makeGCSBucket(t, s, bucket, false)
+}
+
+// MakeVersionedGCSBucket makes one that keeps the versions of its objects.
+func MakeVersionedGCSBucket(t testing.TB, s *Server, bucket string) {
+	t.Helper()
+	makeGCSBucket(t, s, bucket, true)
+}
+
+func makeGCSBucket(t testing.TB, s *Server, bucket string, versioned bool) {
+	t.Helper()
+	body, err := json.Marshal(map[string]any{"name": bucket, "versioning": map[string]bool{"enabled": versioned}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,6 +63,8 @@ func (s *blobs) classify(op store.Op, err error) error {
 		return permanent(fmt.Sprintf("container %s does not exist; create it, or mend the URL", s.name))
 	case code == bloberror.BlobAlreadyExists || code == bloberror.ConditionNotMet || code == bloberror.BlobImmutableDueToPolicy && op == store.OpCreate:
 		return fmt.Errorf("%w: %w", store.ErrExist, brief(err))
+	case code == bloberror.BlobImmutableDueToPolicy:
+		return permanent("a policy of the container keeps the blob; wait until its time is over")
 	case code == bloberror.AuthenticationFailed && strings.Contains(err.Error(), "date header"):
 		return permanent("the clock of this machine is wrong; set it")
 	case code == bloberror.AuthenticationFailed || r.StatusCode == http.StatusUnauthorized:

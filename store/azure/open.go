@@ -82,6 +82,9 @@ func newClient(name, account string, options *container.ClientOptions) (*contain
 	if sas := os.Getenv("AZURE_STORAGE_SAS_TOKEN"); sas != "" {
 		return container.NewClientWithNoCredential(at+"?"+strings.TrimPrefix(sas, "?"), options)
 	}
+	if strings.HasPrefix(endpoint, "http://") { // else the SDK would say so with each request, by an error without a type
+		return nil, fmt.Errorf("no key is set, and a sign-in's token is sent over https only; set AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or an AZURE_STORAGE_BLOB_ENDPOINT with https")
+	}
 	cred, err := azidentity.NewDefaultAzureCredential(nil)
 	if err != nil {
 		return nil, fmt.Errorf("no credentials were found; set AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or sign in: %w", err)

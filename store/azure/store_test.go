@@ -5,8 +5,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
-
 	"seawal/internal/storetrial"
 	"seawal/internal/testserver"
 	"seawal/store"
@@ -28,16 +26,8 @@ func server(t *testing.T) (endpoint, container string) {
 	} {
 		t.Setenv(k, v)
 	}
-	cred, err := azblob.NewSharedKeyCredential(testserver.AzureAccount, testserver.AzureKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := azblob.NewClientWithSharedKeyCredential(endpoint, cred, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	container = fmt.Sprintf("container-%d", containers.Add(1))
-	if _, err := c.CreateContainer(t.Context(), container, nil); err != nil {
+	if _, err := admin(t, endpoint).CreateContainer(t.Context(), container, nil); err != nil {
 		t.Fatal(err)
 	}
 	return endpoint, container

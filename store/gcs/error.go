@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"cloud.google.com/go/storage"
@@ -86,8 +87,12 @@ func (b *bucket) classify(op store.Op, err error) error {
 		return fmt.Errorf("%w: %w", store.ErrExist, brief(err))
 	case g.Code == http.StatusUnauthorized:
 		return permanent("the service does not accept the credentials, or they have expired; look at GOOGLE_APPLICATION_CREDENTIALS, or run gcloud auth application-default login")
-	case g.Code == http.StatusForbidden && isRateLimit(g):
-		return brief(err)
+	case g.Code == http.StatusForbidden && hasReason(g, "rateLimitExceeded", "userRateLimitExceeded"):
+		return brief(err) // for the moment
+	case isKept(g) && op == store.OpCreate:
+		return fmt.Errorf("%w: %w", store.ErrExist, brief(err))
+	case isKept(g):
+		return permanent("a retention policy or a hold keeps the object; wait until its time is over, or release it")
 	case g.Code == http.StatusForbidden:
 		return permanent(fmt.Sprintf("bucket %s does not exist, or there is no permission %s; the role Storage Object User has what is needed", b.name, permissionOf[op]))
 	case g.Code == http.StatusBadRequest && !isDamage(g):
@@ -112,14 +117,13 @@ func speaksOfBucket(g *googleapi.Error) bool {
 	return strings.Contains(g.Message, "bucket does not exist") || strings.Contains(g.Body, "NoSuchBucket") || strings.Contains(g.Body, "bucket does not exist")
 }
 
-// isRateLimit says that a refusal is one for the moment.
-func isRateLimit(g *googleapi.Error) bool {
-	for _, e := range g.Errors {
-		if e.Reason == "rateLimitExceeded" || e.Reason == "userRateLimitExceeded" {
-			return true
-		}
-	}
-	return false
+// isKept says that an object which is there can be neither overwritten nor deleted.
+func isKept(g *googleapi.Error) bool {
+	return g.Code == http.StatusForbidden && hasReason(g, "retentionPolicyNotMet", "objectUnderActiveHold")
+}
+
+func hasReason(g *googleapi.Error, reasons ...string) bool {
+	return slices.ContainsFunc(g.Errors, func(e googleapi.ErrorItem) bool { return slices.Contains(reasons, e.Reason) })
 }
 
 // isDamage says that the body was not what its checksum says.

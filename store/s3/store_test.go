@@ -30,15 +30,22 @@ func server(t testing.TB) (endpoint, bucket string) {
 	} {
 		t.Setenv(k, v)
 	}
-	client := s3.New(s3.Options{
-		BaseEndpoint: &endpoint, Region: "us-east-1", UsePathStyle: true,
-		Credentials: credentials.NewStaticCredentialsProvider(testserver.S3AccessKey, testserver.S3SecretKey, ""),
-	})
-	bucket = fmt.Sprintf("bucket-%d", buckets.Add(1))
-	if _, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &bucket}); err != nil {
+	bucket = newName("bucket")
+	if _, err := admin(endpoint).CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &bucket}); err != nil {
 		t.Fatal(err)
 	}
 	return endpoint, bucket
+}
+
+// newName is one that no test has used on the server, which all of them share.
+func newName(kind string) string { return fmt.Sprintf("%s-%d", kind, buckets.Add(1)) }
+
+// admin is a client that may do what no store asks for.
+func admin(endpoint string) *s3.Client {
+	return s3.New(s3.Options{
+		BaseEndpoint: &endpoint, Region: "us-east-1", UsePathStyle: true,
+		Credentials: credentials.NewStaticCredentialsProvider(testserver.S3AccessKey, testserver.S3SecretKey, ""),
+	})
 }
 
 func TestStore(t *testing.T) {
