@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
@@ -13,6 +14,14 @@ import (
 	"seawal/internal/testserver"
 	"seawal/store"
 )
+
+// admin is a client that may do what no store asks for.
+func admin(endpoint string) *s3.Client {
+	return s3.New(s3.Options{
+		BaseEndpoint: &endpoint, Region: "us-east-1", UsePathStyle: true,
+		Credentials: credentials.NewStaticCredentialsProvider(testserver.S3AccessKey, testserver.S3SecretKey, ""),
+	})
+}
 
 // locked makes a bucket whose objects can be neither changed nor deleted for a day, which keeps versions therefore.
 func locked(t *testing.T, client *s3.Client) (bucket string) {

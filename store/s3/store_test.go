@@ -5,7 +5,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"seawal/internal/storetrial"
@@ -39,14 +38,6 @@ func server(t testing.TB) (endpoint, bucket string) {
 
 // newName is one that no test has used on the server, which all of them share.
 func newName(kind string) string { return fmt.Sprintf("%s-%d", kind, buckets.Add(1)) }
-
-// admin is a client that may do what no store asks for.
-func admin(endpoint string) *s3.Client {
-	return s3.New(s3.Options{
-		BaseEndpoint: &endpoint, Region: "us-east-1", UsePathStyle: true,
-		Credentials: credentials.NewStaticCredentialsProvider(testserver.S3AccessKey, testserver.S3SecretKey, ""),
-	})
-}
 
 func TestStore(t *testing.T) {
 	_, bucket := server(t)
