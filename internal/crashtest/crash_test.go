@@ -70,7 +70,8 @@ func TestCycles(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "seawal_killpoints", "-o", exe, "./cmd").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	cmd := exec.CommandContext(t.Context(), exe, "-json", "-points", "-kinds", "kill,power,point",
+	// Most of the time a history waits: for a bad store to be asked again, or for a patience to end.
+	cmd := exec.CommandContext(t.Context(), exe, "-json", "-points", "-kinds", "kill,power,point", "-at-a-time", "6",
 		"-seed", strconv.FormatUint(seed(t), 10), "-cycles", strconv.Itoa(cyclesInAll), "-kills", strconv.Itoa(killsAtLeast), "-losses", strconv.Itoa(lossesAtLeast))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
