@@ -113,11 +113,18 @@ func TestPollOfAnIdleDatabaseIsSilent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	trace.Take()
+	// What the first snapshot leaves to be closed may come after the flush. It ends; calls of the poll would not.
+	var log vfstest.Log
 	for range 100 {
-		vfs.PollAll()
+		trace.Take()
+		for range 100 {
+			vfs.PollAll()
+		}
+		if log = trace.Take(); len(log) == 0 {
+			break
+		}
 	}
-	if log := trace.Take(); len(log) > 0 {
+	if len(log) > 0 {
 		t.Errorf("calls of the VFS:\n%v", log)
 	}
 	after, err := vfs.Status(t.Context(), db)
