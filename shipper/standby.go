@@ -385,6 +385,7 @@ func (s *Shipper) askPosition(ctx context.Context, wake byte) (pos replica.Pos, 
 
 // askDurable waits until pos is durable, in an epoch; 0 stands for the present one. errTurn: that one is over.
 func (s *Shipper) askDurable(ctx context.Context, pos replica.Pos, epoch uint64) error {
+	told := epoch != 0 // then its timelines share their numbers, and a new one proves nothing of what came before
 	return s.ask(ctx, func(p position) (bool, error) {
 		if epoch == 0 {
 			epoch = p.epoch
@@ -396,6 +397,9 @@ func (s *Shipper) askDurable(ctx context.Context, pos replica.Pos, epoch uint64)
 			}
 			s.mu.Unlock()
 			return false, errTurn
+		}
+		if told {
+			return pos.Tx <= p.durable, nil
 		}
 		return pos.Compare(replica.Pos{Timeline: p.timeline, Tx: p.durable}) <= 0, nil
 	})

@@ -94,7 +94,7 @@ func (s *Shipper) Wait(ctx context.Context, pos replica.Pos) error {
 				return false, fmt.Errorf("the database is on timeline %d", s.timeline)
 			}
 			if s.mapped && pos.Timeline < s.mappedOn {
-				return true, nil // of an earlier life
+				return int64(s.durable-s.base) >= 0, nil // of an earlier life: once all from before this one is there
 			}
 			return s.mapped && pos.Tx <= s.durable, nil
 		})
@@ -133,6 +133,10 @@ func (s *Shipper) WaitTicket(ctx context.Context, ticket uint64, now bool) error
 // Ticket returns the ticket of the commit that is transaction pos, 0 for one from before this Source began. It
 // waits as Position does, and has its errors.
 func (s *Shipper) Ticket(ctx context.Context, pos replica.Pos) (ticket uint64, err error) {
+	if s.isStale(pos) {
+		ticket, _ = s.src.Last() // as Wait
+		return ticket, nil
+	}
 	err = s.until(ctx, func() (bool, error) {
 		if s.mapped && pos.Timeline > s.timeline {
 			return false, fmt.Errorf("the database is on timeline %d", s.timeline)

@@ -2,6 +2,7 @@
 ** What Go calls: the life of a tap, and the consumer's side of its ring and queue. shim.h says which
 ** thread may call what.
 */
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,18 +10,43 @@
 
 static pthread_mutex_t tapsMutex = PTHREAD_MUTEX_INITIALIZER;  /* for this list */
 static SeawalTap *allTaps = 0;
+static SeawalTap *spareTaps = 0;  /* destroyed ones; see seawal_tap_destroy() */
 
 /************************** Create, find, destroy ****************************/
 
+/* Gives back what a tap holds, and keeps the tap itself, empty, for the next database. Go may ask one that is gone: whoever waits for
+** a commit while the database is closed looks once more when it is woken. It finds nothing, in memory that is there. */
+static void spare(SeawalTap *p){
+  size_t iRest = offsetof(SeawalTap, cond) + sizeof(p->cond);
+  pthread_mutex_lock(&p->mutex);
+  free(p->zPath); free(p->aRing); free(p->aHold); free(p->aQueue);
+  memset(p, 0, offsetof(SeawalTap, mutex));
+  memset((u8*)p + iRest, 0, sizeof(*p) - iRest);
+  pthread_mutex_unlock(&p->mutex);
+  pthread_mutex_lock(&tapsMutex);
+  p->pNext = spareTaps;
+  spareTaps = p;
+  pthread_mutex_unlock(&tapsMutex);
+}
+
 SeawalTap *seawal_tap_create(const char *zPath, u64 szRing, u64 mxWal, int isBlock, int fdWake, u64 iHandle){
-  SeawalTap *p = calloc(1, sizeof(*p));
-  if( p==0 ) return 0;
+  SeawalTap *p;
+  pthread_mutex_lock(&tapsMutex);
+  if( (p = spareTaps)!=0 ) spareTaps = p->pNext;
+  pthread_mutex_unlock(&tapsMutex);
+  if( p==0 ){
+    if( (p = calloc(1, sizeof(*p)))==0 ) return 0;
+    pthread_mutex_init(&p->mutex, 0);
+    pthread_cond_init(&p->cond, 0);
+  }
+  pthread_mutex_lock(&p->mutex);
   p->zPath = strdup(zPath);
   p->aRing = malloc(szRing);
   p->aHold = malloc(HOLD_MAX);
   p->aQueue = calloc(QUEUE_MAX, sizeof(SeawalCommit));
   if( p->zPath==0 || p->aRing==0 || p->aHold==0 || p->aQueue==0 ){
-    free(p->zPath); free(p->aRing); free(p->aHold); free(p->aQueue); free(p);
+    pthread_mutex_unlock(&p->mutex);
+    spare(p);
     return 0;
   }
   p->szRing = szRing;
@@ -28,8 +54,7 @@ SeawalTap *seawal_tap_create(const char *zPath, u64 szRing, u64 mxWal, int isBlo
   p->isBlock = isBlock;
   p->fdWake = fdWake;
   p->iHandle = iHandle;
-  pthread_mutex_init(&p->mutex, 0);
-  pthread_cond_init(&p->cond, 0);
+  pthread_mutex_unlock(&p->mutex);
   pthread_mutex_lock(&tapsMutex);
   p->pNext = allTaps;
   allTaps = p;
@@ -50,9 +75,7 @@ int seawal_tap_destroy(SeawalTap *p){
   }
   pthread_mutex_unlock(&tapsMutex);
   if( nOpen ) return SQLITE_BUSY;
-  pthread_cond_destroy(&p->cond);
-  pthread_mutex_destroy(&p->mutex);
-  free(p->zPath); free(p->aRing); free(p->aHold); free(p->aQueue); free(p);
+  spare(p);
   return SQLITE_OK;
 }
 

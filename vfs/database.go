@@ -455,21 +455,28 @@ func (d *database) waitRemote(ticket uint64, interrupted func() bool) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = r.waitTicket(ctx, ticket) // Status has the error
-	}()
+	waited := make(chan error, 1)
+	go func() { waited <- r.waitTicket(ctx, ticket) }()
 	tick := time.NewTicker(interruptPoll)
 	defer tick.Stop()
-	for {
+	for failed := false; ; {
 		select {
-		case <-done:
-			return
+		case err := <-waited:
+			if err == nil {
+				return
+			}
+			failed = true // Status has the error
 		case <-tick.C:
+			if failed {
+				if now, _ := d.running(); now != r {
+					return // closed, which says what was not shipped
+				}
+			}
 			if interrupted() {
 				cancel()
-				<-done
+				if !failed {
+					<-waited
+				}
 				return
 			}
 		}

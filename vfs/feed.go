@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"math"
 	"sync"
 
 	"seawal/shipper"
@@ -47,6 +48,7 @@ const (
 )
 
 func newFeed(t tap, ringBytes int64, replicas int) *feed {
+	t.release(math.MaxUint64) // what an earlier run took and did not release: attaching finds what the replica lacks
 	f := &feed{tap: t, ringBytes: ringBytes}
 	for range replicas {
 		f.cursors = append(f.cursors, &cursor{feed: f, wake: make(chan struct{}, 1)})

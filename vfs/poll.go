@@ -19,11 +19,12 @@ type poll struct {
 	source *source // of the first replica
 	every  time.Duration
 
-	due, fileDue time.Time // of the poller
+	due time.Time // guarded by poller
 
-	mu    sync.Mutex
-	ended bool          // guarded by mu
-	look  chan struct{} // closed when the last look is over; guarded by mu
+	mu      sync.Mutex    // for the rest
+	ended   bool          //
+	look    chan struct{} // closed when the last look is over
+	fileDue time.Time     // when the file is looked at next
 }
 
 // poller polls every database of the process: one goroutine and one timer for all, which ends with the last one.
@@ -107,19 +108,17 @@ func sweep(now time.Time, due []*poll) []*poll {
 	poller.Unlock()
 	for _, p := range due {
 		p.once()
-		if !now.Before(p.fileDue) {
-			p.fileDue = now.Add(maxPoll - maxPoll/10)
-			p.checkFile()
-		}
+		p.checkFile(now)
 	}
 	return due
 }
 
-// checkFile looks whether the file is what was opened.
-func (p *poll) checkFile() {
+// checkFile looks, once a second, whether the file is what was opened.
+func (p *poll) checkFile(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.ended {
+	if !p.ended && !now.Before(p.fileDue) {
+		p.fileDue = now.Add(maxPoll - maxPoll/10)
 		_ = p.run.endIfReplaced() // Status has it
 	}
 }

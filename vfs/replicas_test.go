@@ -104,10 +104,20 @@ func mustStatus(t *testing.T, db *sql.DB) vfs.Stat {
 
 // Each replica has all of it, also when another one comes later, and when their order changes.
 func TestReplicas(t *testing.T) {
+	for name, history := range map[string]string{"one first": "a ab ba cba b a ca", "two first": "ab a b ba"} {
+		t.Run(name, func(t *testing.T) { replicasOfRounds(t, strings.Fields(history)) })
+	}
+}
+
+// replicasOfRounds opens a database again and again, with the replicas that each round names.
+func replicasOfRounds(t *testing.T, history []string) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "app.db")
-	a, b, c := "file://"+dir+"/a", "file://"+dir+"/b", "file://"+dir+"/c"
-	for i, replicas := range [][]string{{a}, {a, b}, {b, a}, {c, b, a}, {b}, {a}, {c, a}} {
+	for i, round := range history {
+		var replicas []string
+		for _, name := range round {
+			replicas = append(replicas, "file://"+dir+"/"+string(name))
+		}
 		db := openReplicas(t, path, "", replicas...)
 		mustExec(t, db, "CREATE TABLE IF NOT EXISTS t(a INTEGER PRIMARY KEY, b)")
 		insert(t, db, 5)
@@ -375,5 +385,29 @@ func replicasAtRandom(t *testing.T, r *rand.Rand, driver string) {
 		if l := list(t, u); points(l) < l.Last.Pos.Tx-l.First.Pos.Tx+1 && st.Replicas[i].Resyncs == 0 {
 			t.Errorf("replica %d has %d of the points from %v to %v and says nothing of what it left out: %+v", i, points(l), l.First.Pos, l.Last.Pos, st.Replicas[i])
 		}
+	}
+}
+
+// A commit with durability=remote whose replica is lost to it waits for its context, or for the end of the database: it doesn't
+// return as if the replica had it.
+func TestRemoteCommitIsNotConfirmedOnceShippingHasStopped(t *testing.T) {
+	p := newPlace(t)
+	db := p.open("_durability=remote")
+	mustExec(t, db, "CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
+	if err := os.Remove(p.path); err != nil {
+		t.Fatal(err)
+	}
+	vfs.PollAll()
+	for mustStatus(t, db).Mode != "stopped" {
+		time.Sleep(time.Millisecond) // polls: nothing tells
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	_, err := db.ExecContext(ctx, "INSERT INTO t(b) VALUES (1)")
+	if ctx.Err() == nil {
+		t.Errorf("the commit returned (%v), and nothing has it but a deleted file", err)
+	}
+	if err := db.Close(); err == nil {
+		t.Error("closing said nothing of what was not shipped")
 	}
 }

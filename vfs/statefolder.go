@@ -26,7 +26,7 @@ func stateFolder(path, replica string, replicas int) string {
 	switch is := folderOf(top); {
 	case is == key:
 		return top
-	case replicas > 1, is != "" && folderOf(own) == key:
+	case replicas > 1, folderOf(own) == key:
 		return own
 	}
 	return top

@@ -980,7 +980,7 @@ int seawalTraceTake(TraceVfs *p, TraceEvent *a, int n, sqlite3_uint64 *pnLost){
     p->nKeep -= a[i].nData;
   }
   p->nLog -= i;
-  memmove(p->aLog, &p->aLog[i], (size_t)p->nLog*sizeof(a[0]));
+  if( p->nLog>0 ) memmove(p->aLog, &p->aLog[i], (size_t)p->nLog*sizeof(a[0]));
   *pnLost = p->nLost;
   p->nLost = 0;
   sqlite3_mutex_leave(p->pMutex);
