@@ -146,7 +146,7 @@ func (c Config) validate() error {
 		return fmt.Errorf("%w: Replica and Replicas are both set; put %s into Replicas", ErrConfig, store.Redact(c.Replica))
 	case n > MaxReplicas:
 		return fmt.Errorf("%w: there are %d Replicas; a database has %d at most", ErrConfig, n, MaxReplicas)
-	case c.WaitFor < 0 || c.WaitFor > n && c.Replica+c.Base != "" || c.WaitFor > n && n > 1:
+	case c.WaitFor < 0 || c.WaitFor > n && (n > 1 || c.Replica+c.Base != ""):
 		return fmt.Errorf("%w: WaitFor (_wait_for) is %d; use 1 to %d, the number of replicas, or 0 for all", ErrConfig, c.WaitFor, n)
 	case c.Interval < time.Millisecond:
 		return fmt.Errorf("%w: Interval is %v; the shortest is 1ms", ErrConfig, c.Interval)

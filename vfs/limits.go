@@ -10,8 +10,6 @@ import (
 // budget is what all stores of this process share; nil: no limit.
 var budget atomic.Pointer[store.Budget]
 
-func processBudget() *store.Budget { return budget.Load() }
-
 // SetLimits bounds what the replication of all databases of this process may use together: bandwidth, requests a second,
 // and requests under way. It is for the databases that are opened from then on, so call it first. The zero Limits lifts them.
 // Commits never wait for a limit: what may not be sent yet waits where an outage would leave it, in the ring and the log.

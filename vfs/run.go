@@ -58,7 +58,7 @@ func (d *database) newLink(ctx context.Context, url string, i int, c *cursor, lo
 		Open: func(_ context.Context, onError func(store.Failure)) (store.Store, error) {
 			retry := d.cfg.retry
 			retry.OnError = onError
-			return store.Stack(raw, store.StackOptions{Counts: l.counts, Budget: processBudget(), Retry: retry}), nil
+			return store.Stack(raw, store.StackOptions{Counts: l.counts, Budget: budget.Load(), Retry: retry}), nil
 		},
 	})
 	if err != nil {
