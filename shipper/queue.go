@@ -98,6 +98,7 @@ func (s *Shipper) take(ctx context.Context) (n int, err error) {
 			break
 		}
 		n++
+		s.inHand = c.Ticket
 		if err := s.commit(ctx, &c); err != nil {
 			return n, err
 		}
@@ -248,8 +249,10 @@ func (s *Shipper) closeFull(ctx context.Context) error {
 }
 
 // gap ships the difference between the table and the newest state in place of
-// commits that are known only by their outcome.
+// commits that are known only by their outcome. The commit in hand is in that: it is released before anything is
+// waited for, since a source with several replicas has to keep what one of them has in hand, and all that comes behind it.
 func (s *Shipper) gap(ctx context.Context, reason string) error {
+	s.src.Release(s.inHand)
 	p, err := s.pinPatiently(ctx)
 	if err != nil {
 		return err
@@ -282,9 +285,10 @@ func (s *Shipper) timeOf(p *pinned) int64 {
 }
 
 // resync starts over after an error that broke the open batch, whose commits are
-// released already: from what the replica has, with the difference. It returns
+// released already, or are here (see gap): from what the replica has, with the difference. It returns
 // an error only when shipping has to end.
 func (s *Shipper) resync(ctx context.Context, cause error) error {
+	s.src.Release(s.inHand)
 	again := !s.resynced.IsZero() && time.Since(s.resynced) < s.cfg.RetryWait
 	for {
 		s.noteError(cause)

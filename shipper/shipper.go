@@ -118,6 +118,7 @@ type Shipper struct {
 	enc       encodeScratch
 	batch     *batch    // open; nil when empty
 	encoded   uint64    // last ticket encoded or skipped
+	inHand    uint64    // last ticket that the source handed over
 	nextDue   time.Time // earliest time to close a batch by cadence
 	resynced  time.Time // when it last went on from what the replica has; zero: never
 	saved     int       // segments since the state was saved
@@ -246,6 +247,7 @@ func (s *Shipper) attachAndDrain(ctx context.Context) error {
 // discard lets go of what is captured once nothing is shipped any more: the log
 // must not be held back for ever. It ends when the Shipper is closed.
 func (s *Shipper) discard() {
+	s.src.Release(s.inHand)
 	for !s.isClosing() {
 		s.letGo()
 		if !s.src.Idle() {
