@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -145,4 +146,29 @@ func TestReplicaDamagedWhileShipping(t *testing.T) {
 			w.verify()
 		})
 	}
+}
+
+// The first snapshot of a timeline for pages of another size is damaged: the next timeline has its own, and the one before
+// the change gets none.
+func TestDamagedSnapshotOfAnotherPageSize(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := shipped(t, true)
+		w.start()
+		w.position()
+		w.vacuum(1024, CommitFrames)
+		w.flush()
+		w.stop()
+		if err := os.Remove(filepath.Join(w.sh.cfg.StateDir, pagesFile)); err != nil {
+			t.Fatal(err)
+		}
+		before := w.segments(1)
+		w.damageObject(w.segments(2)[0], nil)
+		w.follow()
+		if after := w.segments(1); !slices.Equal(after, before) {
+			t.Errorf("timeline 1 was %v, and is %v", before, after)
+		}
+		if st := w.resizedTo(3, 1024, replica.Pos{Timeline: 1, Tx: 6}); !strings.Contains(st.Notice, "damaged") {
+			t.Errorf("status %+v", st)
+		}
+	})
 }

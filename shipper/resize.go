@@ -80,14 +80,16 @@ func (s *Shipper) beginResized(ctx context.Context, p *pinned) error {
 		return fmt.Errorf("page size changed: the database is at transaction %d, the replica at %d", number, at.Tx)
 	}
 	if !s.unbegun || size != s.pageSize {
+		o := origin{takeover: s.apart}
 		t, err := s.openTimeline(ctx, replica.Timeline{
-			Timeline: s.newest + 1, Parent: at.Timeline, ParentTx: at.Tx, PageSize: size, Reason: resized(s.pageSize, size),
+			Timeline: s.newest + 1, Parent: at.Timeline, ParentTx: at.Tx, PageSize: size, Reason: o.because(resized(s.pageSize, size)),
 		})
 		if err != nil {
 			return err
 		}
 		s.noticeTimeline(t.Timeline, at, t.Reason)
 		s.startResized(replica.Pos{Timeline: t.Timeline, Tx: at.Tx}, s.base, size)
+		s.apart = ""
 	}
 	err := s.shipSnapshot(ctx, p, number)
 	if errors.Is(err, errSnapshotStored) {
@@ -153,8 +155,8 @@ func (s *Shipper) meetResized(ctx context.Context, newest replica.Timeline, o or
 		return fmt.Errorf("%w: at %v it has pages of %d bytes, %s has pages of %d; use another URL, or move the old replica away",
 			ErrOtherDatabase, o.pos, o.pageSize, s.cfg.DBPath, p.PageSize())
 	}
-	s.latest = max(s.latest, o.time)
-	if at := o.pos; newest.PageSize == p.PageSize() && newest.Writer == s.writer && at.Tx == newest.ParentTx {
+	s.latest, s.apart = max(s.latest, o.time), o.takeover
+	if at := o.pos; newest.PageSize == p.PageSize() && newest.Writer == s.writer && at == (replica.Pos{Timeline: newest.Timeline, Tx: newest.ParentTx}) {
 		s.startResized(at, at.Tx+1, p.PageSize()) // it was opened for this, and then the process died
 		s.noticeTimeline(at.Timeline, at, newest.Reason)
 	} else {

@@ -109,6 +109,7 @@ type Shipper struct {
 	lost      *lostPoint       // where the database was found behind its replica; nil: it wasn't
 	newest    uint32           // timeline of the replica, as far as is known
 	sawDamage bool             // to the replica, at a second look of which nothing was wrong
+	apart     string           // why a timeline for pages of another size can't go on from the replica's end; "": it can
 	unbegun   bool             // the timeline was opened for pages of another size, and has no snapshot yet
 	place     wal.Place        // of the last transaction encoded
 	latest    int64            // commit time of the last transaction encoded, unix nanoseconds: the next one has a later one
