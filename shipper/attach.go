@@ -112,6 +112,9 @@ func (s *Shipper) openFolder() error {
 		return err
 	}
 	s.lock, s.state, s.table = l, st, table
+	if t, ok := s.readPosition(); ok {
+		s.prior = replica.Pos{Timeline: t.timeline, Tx: t.durable}
+	}
 	s.writer = segment.NewID()
 	if st != nil {
 		s.writer = st.Writer
@@ -132,7 +135,7 @@ func (s *Shipper) createReplica(ctx context.Context) (replica.Replica, error) {
 		s.fresh = replica.Replica{ID: segment.NewID(), PageSize: size, Created: time.Now(), Name: filepath.Base(s.cfg.DBPath)}
 	}
 	// The state comes first: after a crash it says that the replica is ours.
-	s.state = &state{Format: stateFormat, Replica: s.fresh.ID, Writer: s.writer}
+	s.state, s.prior = &state{Format: stateFormat, Replica: s.fresh.ID, Writer: s.writer}, replica.Pos{}
 	if err := saveState(s.cfg.StateDir, s.state); err != nil {
 		return replica.Replica{}, err
 	}
@@ -212,6 +215,7 @@ func (s *Shipper) meet(ctx context.Context, rep replica.Replica, p *pinned) erro
 	if err != nil {
 		return err
 	}
+	s.rep, s.all = rep, all
 	var newest replica.Timeline // zero: there is none yet
 	if len(all) > 0 {
 		newest = all[len(all)-1]
@@ -282,6 +286,14 @@ func (s *Shipper) meetAt(ctx context.Context, newest replica.Timeline, o origin,
 	plan, err := s.compare(ctx, o, table, p)
 	if err != nil {
 		return err
+	}
+	if plan.reason != "" {
+		if own, ok, err := s.ownEnd(ctx, o); ok || err != nil {
+			if err != nil {
+				return err
+			}
+			return s.meetAt(ctx, newest, own, p)
+		}
 	}
 	if plan.log != nil {
 		defer plan.log.close()

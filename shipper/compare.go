@@ -84,11 +84,62 @@ func (s *Shipper) compare(ctx context.Context, o origin, table *pagesum.Table, p
 	}
 	pl.offline = 1
 	pl.reason = "the database went on while nothing was captured, and its log is gone"
-	if s.mayHaveLost(o.pos) && pl.takeover == "" {
-		// What the replica has may be lost here: its history ends, and another one goes on from its pages.
-		pl.takeover = fmt.Sprintf("the machine was started again, and the database is at no point of the replica up to %v: it may have lost some, and was written since", o.pos)
+	if pl.takeover == "" {
+		pl.takeover = s.whyApart(o.pos)
 	}
 	return pl, nil
+}
+
+// whyApart is why a database that is at no point of the replica, and whose log doesn't tell how it left the end of it, goes on on a
+// timeline of its own; "": what the replica has up to there is from here, and the difference leads on from it.
+func (s *Shipper) whyApart(end replica.Pos) string {
+	switch known := s.shippedHere(); {
+	case s.mayHaveLost(end):
+		// What the replica has may be lost here: its history ends, and another one goes on from its pages.
+		return fmt.Sprintf("the machine was started again, and the database is at no point of the replica up to %v: it may have lost some, and was written since", end)
+	case s.state != nil && !s.isSame(known, end):
+		return fmt.Sprintf("the database is at no point of the replica up to %v, of which no more than what leads to %v is known to be from here: "+
+			"a clone of this machine ships too, or the last process died before it could note what it had shipped", end, known)
+	}
+	return ""
+}
+
+// shippedHere is the newest position that the replica is known to have from this state folder: what the process before has saved, or told since.
+func (s *Shipper) shippedHere() replica.Pos {
+	if s.state == nil {
+		return replica.Pos{}
+	}
+	if t := s.prior; t.Compare(s.state.Position) > 0 {
+		return t
+	}
+	return s.state.Position
+}
+
+// isSame says that two positions are one point: that of a timeline on which nothing was shipped yet is its parent's.
+func (s *Shipper) isSame(a, b replica.Pos) bool {
+	return replica.PointOf(s.all, a) == replica.PointOf(s.all, b)
+}
+
+// ownEnd is the newest point that the replica is known to have from here: where a database goes on from, on a timeline of its own, that is
+// at no point up to o. ok is false when o is that point itself, or when no better one can be had.
+func (s *Shipper) ownEnd(ctx context.Context, o origin) (own origin, ok bool, err error) {
+	known := s.shippedHere()
+	if s.state == nil || known.Tx == 0 || s.isSame(known, o.pos) || s.mayHaveLost(o.pos) {
+		return o, false, nil
+	}
+	table, err := s.tableAt(ctx, known)
+	if replica.IsDamage(err) || errors.Is(err, replica.ErrNoPoint) {
+		return o, false, nil
+	}
+	if err != nil {
+		return o, false, err
+	}
+	own = origin{pos: known, after: table.Total(), writer: s.writer, takeover: o.because(s.whyApart(o.pos))}
+	if s.state.Position == known {
+		own.place, own.time = s.state.Place, s.state.Time
+	}
+	own.pageSize = replica.PageSizeAt(s.rep, s.all, known)
+	return own, true, nil
 }
 
 // mayHaveLost says whether the database may lack what the replica has up to end: the machine stopped since the state was

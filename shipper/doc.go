@@ -26,6 +26,8 @@
 //	at the replica's point          exists            go on
 //	ahead, the log has all          behind            its transactions, one by one
 //	ahead, the log is gone          behind            the difference, as one transaction
+//	at no point, and its log gone   has more than is  a new timeline, from the newest point that is known to be from here;
+//	                                known from here   it begins with the difference
 //	at an earlier point             ahead             the machine was started again: [RollForward], before the database
 //	                                                  is opened; else [BehindError] until it is written, and a new timeline then;
 //	                                                  the next open rolls forward; without a state folder: brought back on
@@ -41,7 +43,8 @@
 //
 // Who is not known to have written the replica's last segment, because its state folder is
 // new, opens a new timeline. A copy of the state folder continues the same one, until it differs: see
-// the fence in upload.go. That the two are at
+// the fence in upload.go. It has our writer id, too: what is known to be from here is what the state and the position file say. A clone that
+// was fenced, and is opened again, goes on from there, on a timeline of its own. That the two are at
 // one point is proven by the place in the log (its salts and running
 // checksum), by the stat of a database file that was closed cleanly, or by reading
 // every page.

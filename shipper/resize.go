@@ -155,6 +155,13 @@ func (s *Shipper) meetResized(ctx context.Context, newest replica.Timeline, o or
 		return fmt.Errorf("%w: at %v it has pages of %d bytes, %s has pages of %d; use another URL, or move the old replica away",
 			ErrOtherDatabase, o.pos, o.pageSize, s.cfg.DBPath, p.PageSize())
 	}
+	own, ok, err := s.ownEnd(ctx, o)
+	if err != nil {
+		return err
+	}
+	if ok {
+		return s.meetAt(ctx, newest, own, p)
+	}
 	s.latest, s.apart = max(s.latest, o.time), o.takeover
 	if at := o.pos; newest.PageSize == p.PageSize() && newest.Writer == s.writer && at == (replica.Pos{Timeline: newest.Timeline, Tx: newest.ParentTx}) {
 		s.startResized(at, at.Tx+1, p.PageSize()) // it was opened for this, and then the process died

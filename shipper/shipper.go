@@ -126,6 +126,11 @@ type Shipper struct {
 	lockPage  uint32    // page that is never part of the database
 	spare     spares    // memory of batches; shared with the uploader
 
+	// Likewise; as attaching has found them.
+	rep   replica.Replica
+	all   []replica.Timeline
+	prior replica.Pos // what the process before had told to be durable; zero: nothing
+
 	tellMu  sync.Mutex // for telling
 	telling *telling   // nil unless this process ships
 	hearing *hearing   // of the drain goroutine

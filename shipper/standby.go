@@ -28,7 +28,7 @@ import (
 // A stand-by that wants something shipped at once writes to a pipe, which the other one reads.
 
 const (
-	positionFile = "position" // in the state folder
+	positionFile = "position" // in the state folder; the next process goes by it, too
 	wakeFile     = "wake"     // likewise: a named pipe
 	standbyFile  = "standby"  // likewise: every stand-by has a shared lock on it
 
@@ -144,14 +144,18 @@ type telling struct {
 	last  position
 }
 
-// Tell writes down for stand-bys how far this process is, if that has changed. It does nothing unless this process ships.
+// Tell writes down, for stand-bys and for the next process, how far this one is, if that has changed. It does nothing unless this process ships.
 func (s *Shipper) Tell() {
 	s.tellMu.Lock()
 	defer s.tellMu.Unlock()
 	if s.telling == nil {
 		return
 	}
-	mark, ticket := s.sharer.Mark()
+	var mark Mark
+	ticket, _ := s.src.Last()
+	if s.sharer != nil {
+		mark, ticket = s.sharer.Mark()
+	}
 	s.mu.Lock()
 	p := position{epoch: s.telling.epoch, timeline: s.timeline, mark: mark, captured: s.base + ticket, durable: s.durable}
 	told := !s.mapped || s.failure != nil || p == s.telling.last
@@ -168,9 +172,6 @@ func (s *Shipper) Tell() {
 
 // beginTelling begins the epoch of this process, which has the lock.
 func (s *Shipper) beginTelling() error {
-	if s.sharer == nil {
-		return nil
-	}
 	f, err := os.OpenFile(s.statePath(positionFile), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("open the position file: %w", err)
@@ -178,7 +179,9 @@ func (s *Shipper) beginTelling() error {
 	s.tellMu.Lock()
 	s.telling = &telling{epoch: rand.Uint64(), file: f}
 	s.tellMu.Unlock()
-	s.hearWakes()
+	if s.sharer != nil {
+		s.hearWakes()
+	}
 	return nil
 }
 

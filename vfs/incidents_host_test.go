@@ -2,6 +2,7 @@ package vfs_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"syscall"
@@ -79,9 +80,33 @@ func TestIncidentTwoWriters(t *testing.T) {
 			winner.note(winnerDB)
 			winner.finish(winnerDB)
 			winner.listing()
+			if folder {
+				loser.goesOnApart()
+				winner.goesOnApart()
+			}
 			winner.points = append(winner.points, loser.points...) // what the loser had been told is durable is there as well
 			winner.incident("two writers", "a second host opens a copy of the database, with the state folder or without it, and both write to one replica", 1)
 		})
+	}
+}
+
+// goesOnApart opens the database of one of two clones again, whose log is in its file by now. That has nothing to do with what the
+// other one has shipped since they parted: it goes on on a timeline of its own, and says so.
+func (b *badPlace) goesOnApart() {
+	b.t.Helper()
+	plain(b.t, b.path, "PRAGMA wal_checkpoint(TRUNCATE)")
+	own := uint32(len(b.listing().Timelines) + 1)
+	db := b.open("")
+	b.flush(db)
+	if st := b.status(db); st.Durable.Timeline != own || !strings.Contains(st.Notice, fmt.Sprintf("opened timeline %d", own)) || st.Snapshots > 0 {
+		b.t.Errorf("opened again: durable %v, %d snapshots, notice %q; want timeline %d and none", st.Durable, st.Snapshots, st.Notice, own)
+	}
+	b.write(db, uint64(2000+own), 2, 5)
+	b.flush(db)
+	b.note(db)
+	b.finish(db)
+	if n := b.lost(); n > 0 {
+		b.t.Errorf("opened again: %d points lost", n)
 	}
 }
 

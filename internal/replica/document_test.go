@@ -163,6 +163,13 @@ func TestPageSizeAt(t *testing.T) {
 			t.Errorf("%v has pages of %d bytes, want %d", pos, got, want)
 		}
 	}
+	for pos, want := range map[Pos]Pos{
+		{1, 1}: {1, 1}, {2, 10}: {1, 10}, {2, 11}: {2, 11}, {3, 10}: {1, 10}, {3, 20}: {2, 20}, {3, 21}: {3, 21}, {4, 5}: {1, 5}, {5, 12}: {2, 12}, {7, 0}: {7, 0}, {9, 1}: {9, 1},
+	} {
+		if got := PointOf(all, pos); got != want {
+			t.Errorf("%v is %v, want %v", pos, got, want)
+		}
+	}
 }
 
 func TestTimelines(t *testing.T) {

@@ -113,22 +113,38 @@ func Timelines(ctx context.Context, s store.Store) ([]Timeline, error) {
 // A timeline whose pages have another size than those of the point where it left its parent begins with a snapshot, and the transactions
 // between that point and the snapshot are squashed into it.
 func PageSizeAt(r Replica, all []Timeline, pos Pos) int {
-	for n := pos.Timeline; n != 0; {
-		i, ok := slices.BinarySearchFunc(all, n, func(t Timeline, n uint32) int { return cmp.Compare(t.Timeline, n) })
+	for pos = PointOf(all, pos); pos.Timeline != 0; {
+		t, ok := find(all, pos.Timeline)
 		if !ok {
 			break
 		}
-		t := all[i]
-		switch {
-		case t.Parent != 0 && pos.Tx <= t.ParentTx: // the parent has it
-		case t.PageSize != 0:
+		if t.PageSize != 0 {
 			return t.PageSize
-		default:
-			pos.Tx = min(pos.Tx, t.ParentTx)
 		}
-		n = t.Parent
+		pos = PointOf(all, Pos{Timeline: t.Parent, Tx: t.ParentTx})
 	}
 	return r.PageSize
+}
+
+// PointOf is a position under the name that it has on the timeline which holds it: at or before the point where a timeline left its
+// parent, that is the parent's, or one further up. all are the timelines of the replica, ascending.
+func PointOf(all []Timeline, pos Pos) Pos {
+	for pos.Timeline != 0 {
+		t, ok := find(all, pos.Timeline)
+		if !ok || t.Parent == 0 || pos.Tx > t.ParentTx {
+			break
+		}
+		pos.Timeline = t.Parent
+	}
+	return pos
+}
+
+func find(all []Timeline, n uint32) (Timeline, bool) {
+	i, ok := slices.BinarySearchFunc(all, n, func(t Timeline, n uint32) int { return cmp.Compare(t.Timeline, n) })
+	if !ok {
+		return Timeline{}, false
+	}
+	return all[i], true
 }
 
 // nextTimeline returns the smallest timeline, from n on, that has any object, and
