@@ -218,6 +218,16 @@ func (buf *commitBuffer) commit(i int) shipper.Commit {
 	return out
 }
 
+// began is the commit time of the first commit in entry i of buf, unix nanoseconds.
+func (buf *commitBuffer) began(i int) int64 { return int64(buf[i].iTimeFirst) }
+
+// Commits in a row are remembered as one range while they lie no further apart than mergeSpan nanoseconds, and 1/mergePart of
+// the age of the oldest one that is remembered.
+const (
+	mergeSpan = C.SEAWAL_MERGE_SPAN
+	mergePart = C.SEAWAL_MERGE_PART
+)
+
 func (t tap) release(ticket uint64) { C.seawal_tap_release(t.c, C.uint64_t(ticket)) }
 func (t tap) idle() bool            { return C.seawal_tap_idle(t.c) != 0 }
 func (t tap) ask(frames int)        { C.seawal_tap_ask(t.c, C.uint32_t(frames)) }

@@ -196,7 +196,7 @@ static int isQueueFullLocked(const SeawalTap *pTap){
 /* Says whether a commit is close enough in time to the range at the end of the queue. */
 static int isNearLocked(const SeawalTap *pTap, const SeawalCommit *pLast, i64 iTime){
   i64 nAge = iTime - pTap->aQueue[pTap->iQTail % QUEUE_MAX].iTime;
-  return iTime-pLast->iTimeFirst <= MERGE_SPAN+nAge/MERGE_PART || isQueueFullLocked(pTap);
+  return iTime-pLast->iTimeFirst <= SEAWAL_MERGE_SPAN+nAge/SEAWAL_MERGE_PART || isQueueFullLocked(pTap);
 }
 
 /* Puts a commit into the queue. *p has its kind, place and size; ticket and time are given here. The

@@ -4,6 +4,7 @@ import (
 	"math"
 	"sync"
 
+	"seawal/internal/wal"
 	"seawal/shipper"
 )
 
@@ -16,13 +17,19 @@ type feed struct {
 	tap       tap
 	ringBytes int64 // size of the ring
 
-	mu       sync.Mutex       // for the rest, and for all of cursor but wake
-	buf      commitBuffer     // memory of one call into C
-	queue    []shipper.Commit // taken from the tap and not released to it, oldest first
-	first    uint64           // number of queue[0]; entries are counted from 0
-	bytes    int64            // of the ring that queue holds
+	mu       sync.Mutex   // for the rest, and for all of cursor but wake
+	buf      commitBuffer // memory of one call into C
+	queue    []entry      // taken from the tap and not released to it, oldest first
+	first    uint64       // number of queue[0]; entries are counted from 0
+	bytes    int64        // of the ring that queue holds
 	cursors  []*cursor
 	attached int // of the cursors
+}
+
+// entry is a commit, or several in a row.
+type entry struct {
+	shipper.Commit
+	began int64 // time of the first of them, unix nanoseconds
 }
 
 // cursor is a feed as the shipper of one replica sees it: the part of shipper.Source that hands over commits.
@@ -31,10 +38,10 @@ type cursor struct {
 	wake chan struct{}
 
 	attached bool
-	left     []shipper.Commit // what it fell behind with: ranges and gaps, older than the entry next
-	next     uint64           // entry that Next returns next
-	done     uint64           // entries before it are released; those up to next are being shipped
-	held     uint64           // ticket of the last range in left or being shipped, for which the log is held back; 0: none
+	left     []entry // what it fell behind with: ranges of one generation of the log, and gaps, older than the entry next
+	next     uint64  // entry that Next returns next
+	done     uint64  // entries before it are released; those up to next are being shipped
+	held     uint64  // ticket of the last range in left or being shipped, for which the log is held back; 0: none
 }
 
 const (
@@ -42,9 +49,8 @@ const (
 	// what the tap hands out before it wants something back (QUEUE_MAX/2 in tap.h).
 	crowdedEntries = 1024
 
-	// leftMost bounds what is remembered of a replica that is behind: with more generations of the log than that, the
-	// oldest are known by their outcome only, which is all that is left of them anyway.
-	leftMost = 16
+	// leftMost bounds what is remembered of a replica that is behind: as many entries as the tap has room for (QUEUE_MAX in tap.h).
+	leftMost = 4096
 )
 
 func newFeed(t tap, ringBytes int64, replicas int) *feed {
@@ -84,9 +90,9 @@ func (f *feed) fillLocked() bool {
 	}
 	n := f.tap.next(&f.buf)
 	for i := range n {
-		c := f.buf.commit(i)
-		f.bytes += ringSize(&c)
-		f.queue = append(f.queue, c)
+		e := entry{f.buf.commit(i), f.buf.began(i)}
+		f.bytes += ringSize(&e)
+		f.queue = append(f.queue, e)
 	}
 	return n > 0
 }
@@ -111,7 +117,7 @@ func (f *feed) trimLocked() {
 	f.tap.release(ticket)
 }
 
-func ringSize(c *shipper.Commit) int64 { return int64(len(c.Frames[0]) + len(c.Frames[1])) }
+func ringSize(e *entry) int64 { return int64(len(e.Frames[0]) + len(e.Frames[1])) }
 
 // Next is shipper.Source's.
 func (c *cursor) Next() (shipper.Commit, bool) {
@@ -128,14 +134,14 @@ func (c *cursor) Next() (shipper.Commit, bool) {
 	if len(c.left) > 0 {
 		out := c.left[0]
 		c.left = c.left[1:]
-		return out, true
+		return out.Commit, true
 	}
 	if c.next == f.endLocked() && !f.fillLocked() {
 		return shipper.Commit{}, false
 	}
 	out := f.queue[c.next-f.first]
 	c.next++
-	return out, true
+	return out.Commit, true
 }
 
 // PassOn is shipper.Sharer's. The cursor has not attached by it.
@@ -198,9 +204,9 @@ func (c *cursor) fallBehindLocked() {
 			held = inHand[i].Ticket
 		}
 	}
-	for _, commit := range f.queue[c.next-f.first:] {
-		if c.leave(commit) {
-			held = commit.Ticket
+	for _, e := range f.queue[c.next-f.first:] {
+		if c.leave(e) {
+			held = e.Ticket
 		}
 	}
 	c.holdLocked(held)
@@ -209,39 +215,68 @@ func (c *cursor) fallBehindLocked() {
 }
 
 // leave adds a commit to what the cursor is behind with, and says whether the log has it.
-func (c *cursor) leave(commit shipper.Commit) (inLog bool) {
-	if commit.Kind == shipper.CommitFrames {
-		commit.Frames = [2][]byte{}
-		commit.Kind = shipper.CommitRange
-		if commit.From.Salt == [2]uint32{} {
-			commit.Kind = shipper.CommitGap // of a rollback journal mode
+func (c *cursor) leave(e entry) (inLog bool) {
+	if e.Kind == shipper.CommitFrames {
+		e.Frames = [2][]byte{}
+		e.Kind = shipper.CommitRange
+		if e.From.Salt == [2]uint32{} {
+			e.Kind = shipper.CommitGap // of a rollback journal mode
 		}
 	}
-	if n := len(c.left); n > 0 && follows(&c.left[n-1], &commit) {
-		commit.From = c.left[n-1].From
-		commit.Count += c.left[n-1].Count
-		c.left[n-1] = commit
-	} else {
-		c.left = append(c.left, commit)
+	if c.isOverwritten(&e) {
+		c.forget()
 	}
-	if len(c.left) > leftMost {
-		second := c.left[1]
-		second.Kind, second.Count = shipper.CommitGap, second.Count+c.left[0].Count
-		c.left = append(c.left[:0], c.left[1:]...)
-		c.left[0] = second
+	if c.continues(&e) {
+		last := &c.left[len(c.left)-1]
+		e.From, e.began = last.From, last.began
+		e.Count += last.Count
+		*last = e
+		return e.Kind == shipper.CommitRange
 	}
-	return commit.Kind == shipper.CommitRange
+	if len(c.left) >= leftMost {
+		c.forget()
+	}
+	c.left = append(c.left, e)
+	return e.Kind == shipper.CommitRange
 }
 
-// follows says whether two commits make one range or gap.
-func follows(a, b *shipper.Commit) bool {
-	switch {
-	case a.Kind != b.Kind:
-		return false
-	case a.Kind == shipper.CommitGap:
-		return true
+// isOverwritten says that e is in a later generation of the log than what the cursor is behind with.
+func (c *cursor) isOverwritten(e *entry) bool {
+	for i := len(c.left) - 1; i >= 0 && e.Kind == shipper.CommitRange; i-- {
+		if c.left[i].Kind == shipper.CommitRange {
+			return c.left[i].From.Salt != e.From.Salt
+		}
 	}
-	return a.PageSize == b.PageSize && a.To.Salt == b.From.Salt && a.To.Frame == b.From.Frame
+	return false
+}
+
+// forget makes one gap of all that the cursor is behind with: the log has it no more, or it is too much to be remembered.
+func (c *cursor) forget() {
+	gap := c.left[len(c.left)-1]
+	gap.Kind, gap.From, gap.To, gap.began = shipper.CommitGap, wal.Place{}, wal.Place{}, c.left[0].began
+	for _, e := range c.left[:len(c.left)-1] {
+		gap.Count += e.Count
+	}
+	c.left = append(c.left[:0], gap)
+}
+
+// continues says whether e is to be remembered together with the last thing that the cursor is behind with: where the tap would, too
+// (enqueueLocked in capture.c). A range's commits all get the time of its last one.
+func (c *cursor) continues(e *entry) bool {
+	if len(c.left) == 0 {
+		return false
+	}
+	last := &c.left[len(c.left)-1]
+	switch {
+	case last.Kind != e.Kind:
+		return false
+	case e.Kind == shipper.CommitGap:
+		return true
+	case last.To.Salt != e.From.Salt || last.To.Frame != e.From.Frame:
+		return false
+	}
+	age := e.Time - c.left[0].Time
+	return e.Time-last.began <= mergeSpan+age/mergePart || len(c.left) >= leftMost
 }
 
 // holdLocked has the log held back until the commit with this ticket is released; 0 ends it.

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"seawal/restore"
+	"seawal/store"
 	"seawal/vfs"
 )
 
@@ -63,4 +65,66 @@ func TestReplicaThatTurnsWithItsStoreDown(t *testing.T) {
 	for _, r := range []string{near, away} {
 		place{t: t}.same(path, restored(t, r))
 	}
+}
+
+// An outage of hours of one replica: what it reads back from the log keeps its times, as near as with a single replica, so that a moment
+// in the outage can be restored from it.
+func TestTimesOfALongOutageOfOneReplica(t *testing.T) {
+	defer vfs.SkewClock(0)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "app.db")
+	down, away := newOutage(t)
+	near := "file://" + dir + "/near"
+	db := openWith(t, smallRing, path, "&_journal_mode=WAL&_wait_for=1", away, near) // positions are those of the one that is down
+	mustExec(t, db, "CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
+	for i := range 2 {
+		awaitReplica(t, db, i)
+	}
+	down.down.On()
+	first := insert(t, db, 400) // several times what may be encoded ahead
+	if err := vfs.Flush(t.Context(), db); err != nil {
+		t.Fatal(err)
+	}
+	const hours = 12
+	var last [hours + 1]vfs.Pos
+	for hour := 1; hour <= hours; hour++ {
+		vfs.SkewClock(time.Duration(hour) * time.Hour)
+		last[hour] = insert(t, db, 100) // more than half of the ring: what is older leaves it
+		if err := vfs.Flush(t.Context(), db); err != nil {
+			t.Fatal(err)
+		}
+	}
+	down.down.Off()
+	awaitReplica(t, db, 0)
+	if st := mustStatus(t, db).Replicas[0]; st.Resyncs > 0 {
+		t.Errorf("the log had it all, and yet %d differences were shipped: %s", st.Resyncs, st.ResyncReason)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []string{near, away} {
+		place{t: t}.same(path, restored(t, r))
+		began := timeOf(t, r, first)
+		for hour := 1; hour <= hours; hour++ {
+			want := time.Duration(hour) * time.Hour
+			if off := timeOf(t, r, last[hour]).Sub(began) - want; off < 0 || off > time.Minute+want/100 {
+				t.Errorf("%v in %s is %v off", last[hour], r, off)
+			}
+		}
+	}
+}
+
+// timeOf is the time that a point has in a replica.
+func timeOf(t *testing.T, replica string, p vfs.Pos) time.Time {
+	t.Helper()
+	s, err := store.Open(t.Context(), replica)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	plan, err := restore.NewPlan(t.Context(), s, 0, restore.AtTx(p.Tx))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan.Target.Time
 }

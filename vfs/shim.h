@@ -26,11 +26,17 @@ struct SeawalCommit {
   uint64_t iTicket;          /* of the last commit in it */
   uint64_t nCommit;          /* commits in it */
   int64_t iTime;             /* of the last of them, unix nanoseconds */
-  int64_t iTimeFirst;        /* private to the C side: of the first of them */
+  int64_t iTimeFirst;        /* of the first of them */
   const uint8_t *aPiece[2];  /* SEAWAL_FRAMES: into the ring, valid until released */
   uint64_t anPiece[2];       /* bytes */
   uint64_t iEnd;             /* private to the C side: ring position behind it */
 };
+
+/* Ranges that follow each other are one entry of the queue as long as their commits lie no further apart than a second, or
+** than this part of the age of the oldest entry: an outage of a day takes 1,500 entries, and all commits of an entry have the
+** time of its last one in the replica. Go does the same with what one replica of several has yet to read. */
+#define SEAWAL_MERGE_SPAN  1000000000   /* nanoseconds */
+#define SEAWAL_MERGE_PART  256
 
 /* What the log holds, for BeginRead. */
 typedef struct SeawalPlace SeawalPlace;

@@ -211,12 +211,6 @@ struct IndexHdr {
   u32 szPage;                /* bytes */
 };
 
-/* Ranges that follow each other are one entry of the queue as long as their commits lie no further apart than a second, or
-** than this part of the age of the oldest entry: an outage of a day takes 1,500 entries, and all commits of an entry have the
-** time of its last one in the replica. */
-#define MERGE_SPAN         1000000000   /* nanoseconds */
-#define MERGE_PART         256
-
 static inline u32 get4(const u8 *a){
   return ((u32)a[0]<<24) | ((u32)a[1]<<16) | ((u32)a[2]<<8) | (u32)a[3];
 }

@@ -1,0 +1,55 @@
+package vfs
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"seawal/internal/wal"
+	"seawal/shipper"
+)
+
+// What a replica that is behind has yet to ship: nothing is left out, what the log can't have any more is a gap, and it
+// doesn't grow beyond its bound, whatever the log goes through.
+func TestWhatIsLeftOfALongOutage(t *testing.T) {
+	for name, step := range map[string]time.Duration{"a day": time.Second, "years": 24 * time.Hour, "at once": 0} {
+		t.Run(name, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(1, uint64(step)))
+			c := &cursor{feed: &feed{}}
+			now, place, most := time.Now().UnixNano(), wal.Place{Salt: [2]uint32{1, 1}}, 0
+			const commits = 86400
+			for ticket := uint64(1); ticket <= commits; ticket++ {
+				now += int64(step)
+				e := entry{Commit: shipper.Commit{Kind: shipper.CommitFrames, Ticket: ticket, Count: 1, Time: now, PageSize: 4096}, began: now}
+				switch n := r.IntN(1000); {
+				case n == 0 && ticket < commits-10000: // another process starts the log again
+					place = wal.Place{Salt: [2]uint32{place.Salt[0] + 1, 1}}
+					fallthrough
+				case n < 3:
+					e.Kind = shipper.CommitGap
+				default:
+					e.From = place
+					place.Frame += 3
+					e.To = place
+				}
+				if inLog := c.leave(e); inLog != (e.Kind == shipper.CommitFrames) {
+					t.Fatalf("%+v is in the log: %v", e, inLog)
+				}
+				most = max(most, len(c.left))
+			}
+			var count uint64
+			for i, e := range c.left {
+				count += e.Count
+				if e.Ticket != count || e.Kind == shipper.CommitRange && e.To.Salt != place.Salt || e.Frames[0] != nil {
+					t.Fatalf("entry %d of %d: %+v; %d commits up to it, and the log is at %v", i, len(c.left), e, count, place)
+				}
+				if span := time.Duration(e.Time - e.began); e.Kind == shipper.CommitRange && span > time.Second+commits*step/mergePart {
+					t.Errorf("entry %d of %d has the commits of %v", i, len(c.left), span)
+				}
+			}
+			if count != commits || most > leftMost {
+				t.Errorf("%d of %d commits, in %d entries once", count, commits, most)
+			}
+		})
+	}
+}
