@@ -75,6 +75,9 @@ func (s *Shipper) attach(ctx context.Context) error {
 		return err
 	}
 	s.noteSuccess()
+	if s.state == nil {
+		s.adopt(rep.ID)
+	}
 	if s.state != nil && s.state.Replica != rep.ID {
 		return fmt.Errorf("%w: it has the id %v, and %s was shipped to %v; use another URL, or remove %s if the replica is to be that of this database",
 			ErrOtherDatabase, rep.ID, s.cfg.DBPath, s.state.Replica, s.cfg.StateDir)

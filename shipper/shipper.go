@@ -41,6 +41,10 @@ type Config struct {
 	DBPath   string // of the database file
 	StateDir string // folder for what a restart is quicker with; "": DBPath + "-seawal"
 
+	// OtherDirs are the state folders of other replicas of the database, present and former. Where StateDir is new, one of them may be
+	// the folder of the same replica, which was moved to another URL.
+	OtherDirs []string
+
 	Interval   time.Duration // between two segments while there are commits; 0: DefaultInterval
 	Tick       time.Duration // between two looks at the source while there is work; 0: DefaultTick
 	BatchBytes int64         // encoded bytes that close a segment early; 0: DefaultBatchBytes

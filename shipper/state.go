@@ -85,6 +85,21 @@ func loadState(dir string) (*state, *pagesum.Table, error) {
 	return &st, loadTable(filepath.Join(dir, pagesFile), st.After), nil
 }
 
+// adopt finds the state of a replica that has come to another URL, moved or copied, in the folder of its old one: who wrote it.
+// Where it ends, the replica itself says: a copy may be older than that state.
+func (s *Shipper) adopt(id segment.ID) {
+	for _, dir := range s.cfg.OtherDirs {
+		st, _, err := loadState(dir)
+		if err != nil || st == nil || st.Replica != id {
+			continue
+		}
+		s.state = &state{Format: stateFormat, Replica: id, Writer: st.Writer, Position: replica.Pos{Timeline: st.Position.Timeline}, Boot: st.Boot, Behind: st.Behind}
+		s.writer = st.Writer
+		s.log.Info("the replica was shipped to at another URL before", "state", dir)
+		return
+	}
+}
+
 func loadTable(path, after string) *pagesum.Table {
 	f, err := os.Open(path)
 	if err != nil {

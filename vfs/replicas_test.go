@@ -39,7 +39,7 @@ func init() {
 		outages.Lock()
 		o := outages.m[u.Host]
 		outages.Unlock()
-		s, err := store.Open(ctx, "file://"+o.dir)
+		s, err := store.Open(ctx, "file://"+o.dir+u.Query().Get("account"))
 		if err != nil {
 			return nil, err
 		}
@@ -100,47 +100,6 @@ func mustStatus(t *testing.T, db *sql.DB) vfs.Stat {
 		t.Fatal(err)
 	}
 	return st
-}
-
-// Each replica has all of it, also when another one comes later, and when their order changes.
-func TestReplicas(t *testing.T) {
-	for name, history := range map[string]string{"one first": "a ab ba cba b a ca", "two first": "ab a b ba"} {
-		t.Run(name, func(t *testing.T) { replicasOfRounds(t, strings.Fields(history)) })
-	}
-}
-
-// replicasOfRounds opens a database again and again, with the replicas that each round names.
-func replicasOfRounds(t *testing.T, history []string) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "app.db")
-	for i, round := range history {
-		var replicas []string
-		for _, name := range round {
-			replicas = append(replicas, "file://"+dir+"/"+string(name))
-		}
-		db := openReplicas(t, path, "", replicas...)
-		mustExec(t, db, "CREATE TABLE IF NOT EXISTS t(a INTEGER PRIMARY KEY, b)")
-		insert(t, db, 5)
-		if err := vfs.Flush(t.Context(), db); err != nil {
-			t.Fatal(err)
-		}
-		st := mustStatus(t, db)
-		all := st.Replicas
-		if len(replicas) == 1 {
-			all = []vfs.ReplicaStat{st.ReplicaStat}
-		}
-		for j, r := range all {
-			if r.Replica != replicas[j] || r.LagTransactions != 0 || r.Durable.Timeline != 1 {
-				t.Errorf("round %d: replica %d is %+v; want %s, all shipped, on its first timeline", i, j, r, replicas[j])
-			}
-		}
-		if err := db.Close(); err != nil {
-			t.Fatal(err)
-		}
-		for _, r := range replicas {
-			place{t: t}.same(path, restored(t, r))
-		}
-	}
 }
 
 // A replica whose store is down holds up neither the application nor the other replica, whose history stays
