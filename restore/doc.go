@@ -27,6 +27,9 @@
 // that the records declare still have to add up), CheckFull reads the finished
 // file back and hashes every page of it again.
 //
+// A replica.json or timeline.json that is damaged or gone is found in the segments: Result.Avoided and
+// Listing.Unreadable name it. Where the segments don't tell, no history that leads over it can be restored, and others can.
+//
 // # What happens to the output
 //
 // Nothing, until the file is complete, verified and on stable storage. It is

@@ -66,7 +66,7 @@ func (e *PointError) Unwrap() error { return ErrNoPoint }
 // corrupt or written by a newer version, and that no other objects lead to the target.
 type ObjectError struct {
 	Object string // name in the store; of a missing log segment the one that it would have
-	Err    error  // ErrMissing, ErrUnfit, segment.ErrTorn, *segment.CorruptError or *segment.VersionError, wrapped
+	Err    error  // ErrMissing, ErrUnfit, segment.ErrTorn, *segment.CorruptError, *segment.VersionError or *replica.CorruptError, wrapped
 	Newest *Point // newest point before the target that restores without what is wrong; nil when there is none
 }
 

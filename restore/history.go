@@ -55,10 +55,13 @@ type history struct {
 // timelines' numbers) and a read for each timeline.
 func openHistory(ctx context.Context, s store.Store, timeline uint32) (*history, error) {
 	r, err := replica.ReadReplica(ctx, s)
-	if errors.Is(err, store.ErrNotExist) {
+	var corrupt *replica.CorruptError
+	switch {
+	case errors.Is(err, store.ErrNotExist):
 		return nil, fmt.Errorf("%w: %w", ErrNoReplica, err)
-	}
-	if err != nil {
+	case errors.As(err, &corrupt):
+		return nil, &ObjectError{Object: corrupt.Object, Err: fmt.Errorf("%w, and there is no segment that tells what it said", err)}
+	case err != nil:
 		return nil, err
 	}
 	h := &history{replica: r, behind: map[uint32]uint64{}}
@@ -81,6 +84,53 @@ func openHistory(ctx context.Context, s store.Store, timeline uint32) (*history,
 	return h, h.follow(timeline)
 }
 
+// lostTimeline is the error for a history whose way leads over a timeline.json that is damaged or gone, and can't be found in the segments.
+type lostTimeline struct {
+	object string
+	err    error
+	other  uint32 // newest timeline whose history doesn't need it; 0: none
+}
+
+func (e *lostTimeline) Error() string { return fmt.Sprintf("object %s: %v", e.object, e.err) }
+func (e *lostTimeline) Unwrap() error { return e.err }
+
+// lost is the error for timeline n of the history of timeline.
+func (h *history) lost(n, timeline uint32) error {
+	e := &lostTimeline{object: segment.TimelineName(n), err: ErrMissing}
+	if t, ok := h.find(n); ok {
+		e.err = t.Damage
+		if errors.Is(e.err, store.ErrNotExist) {
+			e.err = fmt.Errorf("%w: %w", ErrMissing, e.err)
+		}
+	}
+	if n < timeline {
+		e.err = fmt.Errorf("%w; timeline %d came from it", e.err, timeline)
+	}
+	for _, t := range slices.Backward(h.timelines) {
+		if t.Timeline < timeline && replica.LostIn(h.timelines, t.Timeline) == nil {
+			e.other = t.Timeline
+			break
+		}
+	}
+	return e
+}
+
+// damagedDocuments are those that the history was found without.
+func (h *history) damagedDocuments() (all []Avoided) {
+	add := func(object string, err error) {
+		if err != nil {
+			all = append(all, Avoided{Object: object, Reason: fmt.Sprintf("%v; what it said was found in the segments", err)})
+		}
+	}
+	add(segment.ReplicaName, h.replica.Damage)
+	for _, b := range h.branches {
+		if t, ok := h.find(b.timeline); ok {
+			add(segment.TimelineName(b.timeline), t.Damage)
+		}
+	}
+	return all
+}
+
 func (h *history) find(timeline uint32) (replica.Timeline, bool) {
 	i, ok := slices.BinarySearchFunc(h.timelines, timeline, func(t replica.Timeline, n uint32) int {
 		return cmp.Compare(t.Timeline, n)
@@ -93,15 +143,15 @@ func (h *history) find(timeline uint32) (replica.Timeline, bool) {
 
 // follow sets the branches: timeline and its parents, up to the root.
 func (h *history) follow(timeline uint32) error {
-	to := uint64(math.MaxUint64)
+	to, asked := uint64(math.MaxUint64), timeline
 	for n := timeline; n != 0; {
 		t, ok := h.find(n)
-		if !ok {
-			return &ObjectError{Object: segment.TimelineName(n), Err: fmt.Errorf("%w: timeline %d came from it", ErrMissing, timeline)}
+		if !ok || t.Lost {
+			return h.lost(n, asked)
 		}
 		h.branches = append(h.branches, branch{timeline: n, from: t.ParentTx, to: to})
 		to = min(to, t.ParentTx)
-		timeline, n = n, t.Parent // a parent's number is smaller
+		n = t.Parent // its number is smaller
 	}
 	slices.Reverse(h.branches)
 	return nil

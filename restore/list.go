@@ -32,7 +32,7 @@ type Listing struct {
 	Objects int   `json:"objects"` // segments of the history
 	Bytes   int64 `json:"bytes"`   // their size
 
-	// Unreadable are segments whose footer can't be used.
+	// Unreadable are segments whose footer can't be used, and what else of the history is damaged.
 	Unreadable []Avoided `json:"unreadable,omitempty"`
 	// Sampled says that there are so many segments that only those at the ends of the ranges
 	// were looked at: Squashed and TimesGoBack may be incomplete, and Points counts what is squashed.
@@ -77,6 +77,10 @@ const listFooters = 20_000
 // those with squashed commits in full. Errors as of NewPlan.
 func List(ctx context.Context, s store.Store, timeline uint32) (*Listing, error) {
 	h, err := openHistory(ctx, s, timeline)
+	var lost *lostTimeline
+	if errors.As(err, &lost) {
+		return nil, without(ctx, s, lost)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -103,6 +103,10 @@ func newPlanner(s store.Store) *planner {
 func (p *planner) plan(ctx context.Context, timeline uint32, target Target) (*Plan, error) {
 	for {
 		plan, err := p.try(ctx, timeline, target)
+		var lost *lostTimeline
+		if errors.As(err, &lost) {
+			return nil, without(ctx, p.store, lost)
+		}
 		var bad *badObject
 		if !errors.As(err, &bad) {
 			return plan, err
@@ -112,6 +116,17 @@ func (p *planner) plan(ctx context.Context, timeline uint32, target Target) (*Pl
 		}
 		p.bad[bad.object] = flaw{err: bad.err}
 	}
+}
+
+// without is the *ObjectError for a timeline that is lost: the newest point is that of the newest timeline without it.
+func without(ctx context.Context, s store.Store, lost *lostTimeline) error {
+	e := &ObjectError{Object: lost.object, Err: lost.err}
+	if lost.other != 0 {
+		if plan, err := newPlanner(s).plan(ctx, lost.other, Newest()); err == nil {
+			e.Newest = &plan.Target
+		}
+	}
+	return e
 }
 
 func (p *planner) try(ctx context.Context, timeline uint32, target Target) (*Plan, error) {
@@ -177,7 +192,7 @@ func (p *planner) lookAround(ctx context.Context, target Target) (*Plan, error) 
 }
 
 func (p *planner) avoided() []Avoided {
-	var all []Avoided
+	all := p.hist.damagedDocuments()
 	for name, f := range p.bad {
 		all = append(all, Avoided{Object: name, Reason: f.err.Error()})
 	}

@@ -71,6 +71,8 @@ func (s *Shipper) attach(ctx context.Context) error {
 		if rep, err = s.createReplica(ctx); err != nil {
 			return err
 		}
+	case replica.IsDamage(err):
+		return fmt.Errorf("%w; there is no segment that tells what it said: remove it, and the database gets a new replica, or use another URL", err)
 	case err != nil:
 		return err
 	}
@@ -227,6 +229,9 @@ func (s *Shipper) meet(ctx context.Context, rep replica.Replica, p *pinned) erro
 		return fmt.Errorf("%w: it opened timeline %d (%s), this database was shipped on %d; run restore to follow it, or remove %s to go on from here on a timeline of its own",
 			ErrFenced, newest.Timeline, newest.Reason, st.Position.Timeline, s.cfg.StateDir)
 	}
+	if err := s.mendDocuments(ctx); err != nil {
+		return err
+	}
 	s.newest = newest.Timeline
 	if newest.PageSize = rep.PageSize; newest.Timeline != 0 {
 		newest.PageSize = replica.PageSizeAt(rep, all, replica.Pos{Timeline: newest.Timeline, Tx: math.MaxUint64})
@@ -332,6 +337,9 @@ func (s *Shipper) findOrigin(ctx context.Context, rep replica.Replica, all []rep
 		return origin{}, nil
 	}
 	tl := all[len(all)-1]
+	if err := replica.LostIn(all, tl.Timeline); err != nil {
+		return origin{}, err
+	}
 	var known replica.Pos
 	if s.state != nil && s.state.Position.Timeline == tl.Timeline && s.state.Position.Tx > 0 {
 		known = s.state.Position

@@ -127,6 +127,9 @@ func (s *Shipper) ownEnd(ctx context.Context, o origin) (own origin, ok bool, er
 	if s.state == nil || known.Tx == 0 || s.isSame(known, o.pos) || s.mayHaveLost(o.pos) {
 		return o, false, nil
 	}
+	if replica.LostIn(s.all, known.Timeline) != nil {
+		return o, false, nil
+	}
 	table, err := s.tableAt(ctx, known)
 	if replica.IsDamage(err) || errors.Is(err, replica.ErrNoPoint) {
 		return o, false, nil

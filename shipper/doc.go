@@ -42,7 +42,9 @@
 //	shipped here before             newer timeline    [ErrFenced]
 //
 // Who is not known to have written the replica's last segment, because its state folder is
-// new, opens a new timeline; that of a replica which was moved or copied to another URL is found beside it ([Config.OtherDirs]). A copy of the state folder continues the same one, until it differs: see
+// new, opens a new timeline; that of a replica which was moved or copied to another URL is found beside it ([Config.OtherDirs]).
+// A replica.json or timeline.json that is damaged or gone is found in the segments, and is no
+// reason for one (heal.go). A copy of the state folder continues the same one, until it differs: see
 // the fence in upload.go. It has our writer id, too: what is known to be from here is what the state and the position file say. A clone that
 // was fenced, and is opened again, goes on from there, on a timeline of its own. That the two are at
 // one point is proven by the place in the log (its salts and running

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"time"
 
 	"seawal/internal/pagesum"
 	"seawal/internal/replica"
+	"seawal/store"
 )
 
 // A replica may lose an object, or find it damaged. What is shipped behind it could never be restored. So a new timeline leaves the
@@ -16,7 +19,7 @@ import (
 // heal returns the point of the replica that a new timeline can leave it at, and why it has to; no point when none can be read. Where nothing
 // is wrong at a second look the error is damage, the first time: what was missing may have been merged away just then.
 func (s *Shipper) heal(ctx context.Context, newest replica.Timeline, damage error) (origin, error) {
-	r, err := replica.ReachOf(ctx, s.store, newest.Timeline)
+	r, err := s.reach(ctx, newest.Timeline, damage)
 	if err != nil {
 		return origin{}, errors.Join(damage, err)
 	}
@@ -32,6 +35,55 @@ func (s *Shipper) heal(ctx context.Context, newest replica.Timeline, damage erro
 	}
 	s.log.Error("the replica is damaged", "err", damage, "readable up to", r.At)
 	return o, nil
+}
+
+// reach is how far the newest timeline can be read; or, where it isn't known where that comes from, the newest one before it that can.
+func (s *Shipper) reach(ctx context.Context, newest uint32, damage error) (replica.Reach, error) {
+	r, err := replica.ReachOf(ctx, s.store, newest)
+	for i := len(s.all) - 1; i >= 0 && replica.IsDamage(err); i-- {
+		if n := s.all[i].Timeline; n < newest {
+			r, err = replica.ReachOf(ctx, s.store, n)
+			r.Broken = damage
+		}
+	}
+	if replica.IsDamage(err) {
+		return replica.Reach{Broken: damage}, nil
+	}
+	return r, err
+}
+
+// mendDocuments creates again what is gone of replica.json and the timelines' timeline.json, from what the segments tell. One that
+// is damaged stays as it is: what the segments tell takes its place for whoever reads it.
+func (s *Shipper) mendDocuments(ctx context.Context) error {
+	create := func(damage error, do func() error) error {
+		done := "what it said was found in the segments"
+		if errors.Is(damage, store.ErrNotExist) {
+			if err := do(); err != nil && !errors.Is(err, store.ErrExist) {
+				return err
+			}
+			done += ", and it was made again"
+		}
+		s.noticeDocument(damage, done)
+		return nil
+	}
+	if r := s.rep; r.Damage != nil {
+		r.Created, r.Name = time.Now(), filepath.Base(s.cfg.DBPath)
+		if err := create(r.Damage, func() error { return replica.CreateReplica(ctx, s.store, r) }); err != nil {
+			return err
+		}
+		s.rep.Damage = nil // it was said
+	}
+	for i, t := range s.all {
+		if t.Damage == nil || t.Lost {
+			continue
+		}
+		t.Created = time.Now()
+		if err := create(t.Damage, func() error { return replica.CreateTimeline(ctx, s.store, t) }); err != nil {
+			return err
+		}
+		s.all[i].Damage = nil
+	}
+	return nil
 }
 
 // whyHeal is the reason of a timeline that leaves a damaged one.

@@ -123,6 +123,9 @@ func endOfOurs(ctx context.Context, s store.Store, st *state) (origin, error) {
 		return origin{}, err
 	}
 	newest := all[len(all)-1]
+	if newest.Lost {
+		return origin{}, nil
+	}
 	var from replica.Pos
 	if newest.Timeline == st.Position.Timeline {
 		from = st.Position

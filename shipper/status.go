@@ -201,4 +201,19 @@ func (s *Shipper) noticeTimeline(timeline uint32, parent replica.Pos, reason str
 	s.log.Warn("opened a new timeline", "timeline", timeline, "parent", parent, "reason", reason)
 }
 
+// noticeDocument tells of a document of the replica that is damaged or gone.
+func (s *Shipper) noticeDocument(damage error, done string) {
+	text := fmt.Sprintf("%v: %s", damage, done)
+	s.mu.Lock()
+	said := s.stat.notice == text
+	if !said {
+		s.noticeLocked(text)
+	}
+	s.mu.Unlock()
+	if said {
+		return
+	}
+	s.log.Error("a document of the replica is damaged", "err", damage, "done", done)
+}
+
 func (s *Shipper) noticeLocked(text string) { s.stat.notice, s.stat.noticed = text, time.Now() }

@@ -220,7 +220,7 @@ func prepareFrom(ctx context.Context, path, url string, cfg Config) (restored bo
 		return false, fmt.Errorf("%w: %s is missing or empty and %s holds a database; open with _restore=if-missing to rebuild the file, "+
 			"or use another replica URL for a new database", ErrReplicaExists, path, store.Redact(url))
 	case err != nil && cfg.Restore == RestoreNever:
-		cfg.logger().Warn("the replica can't be reached; the new database will be compared with it later",
+		cfg.logger().Warn("the replica can't be read; the new database will be compared with it later",
 			"database", path, "replica", store.Redact(url), "error", err)
 		return false, nil
 	case err != nil:

@@ -10,10 +10,10 @@
 //	00000001/snapshot/...     snapshots
 //	00000002/timeline.json    the next timeline, which left its parent at ParentTx
 //
-// Both documents are JSON and never change once they are there. They are written
+// Both documents are JSON and never change once they are there; the last field is a checksum of the rest, in every version. They are written
 // create-if-absent: who creates a timeline first owns it. A lost acknowledgement is
 // told from a lost race by reading back, because each document carries the random
-// id of its writer.
+// id of its writer. What they say can be found in the segments again (found.go).
 //
 // A timeline holds the transactions behind the point where it left its parent;
 // what came before is the parent's, up to that point. [Lineage] follows the
@@ -24,6 +24,6 @@
 //
 // A missing document is store.ErrNotExist, wrapped. One that can't be understood
 // is a *[CorruptError], and one of a later format a *[VersionError]; both name the
-// object. Segments report the errors of package segment, with the name of the
+// object. Where the segments tell what it said, it is no error, but Replica.Damage or Timeline.Damage. Segments report the errors of package segment, with the name of the
 // object filled in. Everything here may be called from any goroutine.
 package replica

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/zeebo/xxh3"
+
 	"seawal/store"
 )
 
@@ -43,6 +45,9 @@ func readDocument(ctx context.Context, s store.Store, name string, v any) error 
 	b, err := readAll(ctx, s, name)
 	if err != nil {
 		return err
+	}
+	if err := verify(b); err != nil {
+		return &CorruptError{Object: name, Err: err}
 	}
 	var head struct {
 		Format int `json:"format"`
@@ -85,7 +90,7 @@ func createDocument(ctx context.Context, s store.Store, name string, v any) erro
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", name, err)
 	}
-	b = append(b, '\n')
+	b = seal(b)
 	err = s.Create(ctx, name, store.BytesBody(b))
 	if errors.Is(err, store.ErrExist) {
 		there, readErr := readAll(ctx, s, name)
@@ -98,6 +103,28 @@ func createDocument(ctx context.Context, s store.Store, name string, v any) erro
 	}
 	if err != nil {
 		return fmt.Errorf("create %s: %w", name, err)
+	}
+	return nil
+}
+
+// checksumField begins the last line of a document: XXH3-64 of the document without it. Those of earlier versions have none.
+const checksumField = ",\n  \"checksum\": \""
+
+// seal adds the checksum to a document.
+func seal(b []byte) []byte {
+	sum := xxh3.Hash(b)
+	b = bytes.TrimSuffix(b, []byte("\n}"))
+	return fmt.Appendf(b, "%s%016x\"\n}\n", checksumField, sum)
+}
+
+// verify holds a document against its checksum, if it has one. Digits that differ are JSON all the same.
+func verify(b []byte) error {
+	i := bytes.LastIndex(b, []byte(checksumField))
+	if i < 0 {
+		return nil
+	}
+	if whole := seal(append(bytes.Clone(b[:i]), "\n}"...)); !bytes.Equal(whole, b) {
+		return errors.New("it is not what its checksum says")
 	}
 	return nil
 }

@@ -17,6 +17,9 @@ type Replica struct {
 	PageSize int        `json:"page_size"` // of the first timeline, bytes; a later one may have another
 	Created  time.Time  `json:"created"`
 	Name     string     `json:"name"` // base name of the database, for people
+
+	// Damage is what is wrong with the document: it is corrupt, or gone (store.ErrNotExist). ID and PageSize were found in the segments then.
+	Damage error `json:"-"`
 }
 
 func (r Replica) validate() error {
@@ -33,17 +36,21 @@ func validatePageSize(n int) error {
 	return nil
 }
 
-// ReadReplica reads replica.json. The error wraps store.ErrNotExist when there is
-// no replica.
+// ReadReplica reads replica.json; where that is damaged or gone, and there are segments, see Replica.Damage. The error wraps
+// store.ErrNotExist when there is no replica.
 func ReadReplica(ctx context.Context, s store.Store) (Replica, error) {
 	var r Replica
-	if err := readDocument(ctx, s, segment.ReplicaName, &r); err != nil {
-		return Replica{}, err
+	err := readDocument(ctx, s, segment.ReplicaName, &r)
+	if err == nil {
+		if err = r.validate(); err == nil {
+			return r, nil
+		}
+		err = &CorruptError{Object: segment.ReplicaName, Err: err}
 	}
-	if err := r.validate(); err != nil {
-		return Replica{}, &CorruptError{Object: segment.ReplicaName, Err: err}
+	if IsDamage(err) {
+		return findReplica(ctx, s, err)
 	}
-	return r, nil
+	return Replica{}, err
 }
 
 // CreateReplica creates replica.json. The error wraps store.ErrExist when there is

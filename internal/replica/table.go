@@ -33,12 +33,13 @@ func (e *GapError) Error() string {
 	return fmt.Sprintf("timeline %d lacks the transactions %d to %d: there is no %s", e.Timeline, e.Missing, e.Next-1, segment.LogName(e.Timeline, e.Missing))
 }
 
-// IsDamage says that an error of TableAt, Newest or Inspect means that the replica itself is at fault: an object is missing, cut short, or not what
+// IsDamage says that an error of TableAt, Lineage, Newest or Inspect means that the replica itself is at fault: an object is missing, cut short, or not what
 // it was. Asking again gives the same.
 func IsDamage(err error) bool {
 	var corrupt *segment.CorruptError
+	var document *CorruptError
 	var gap *GapError
-	return errors.As(err, &corrupt) || errors.As(err, &gap) || errors.Is(err, segment.ErrTorn) || errors.Is(err, store.ErrNotExist)
+	return errors.As(err, &corrupt) || errors.As(err, &document) || errors.As(err, &gap) || errors.Is(err, segment.ErrTorn) || errors.Is(err, store.ErrNotExist)
 }
 
 // TableAt returns the sums of all pages at a position, rebuilt from the replica:

@@ -25,6 +25,12 @@ type Timeline struct {
 	Reason   string     `json:"reason"`              // for people
 	Writer   segment.ID `json:"writer"`              // process that opened it
 	Created  time.Time  `json:"created"`
+
+	// Damage is what is wrong with the document: it is corrupt, or gone (store.ErrNotExist). What it said was found in the segments then, and
+	// only Reason and Created are not what they were; unless Lost says that it could not be found: where the timeline comes from is
+	// not known, and none of it can be restored.
+	Damage error `json:"-"`
+	Lost   bool  `json:"-"`
 }
 
 func (t Timeline) validate() error {
@@ -75,7 +81,7 @@ func CreateTimeline(ctx context.Context, s store.Store, t Timeline) error {
 
 // Timelines reads every timeline of the replica, ascending by number; none is no
 // error. It costs one read for each timeline and one more, and one list request,
-// plus one for each gap in the numbers.
+// plus one for each gap in the numbers; and more where a timeline.json is damaged or gone, see Timeline.Damage.
 func Timelines(ctx context.Context, s store.Store) ([]Timeline, error) {
 	var all []Timeline
 	seen := false // a list has shown the timeline.json that is read next
@@ -86,6 +92,15 @@ func Timelines(ctx context.Context, s store.Store) ([]Timeline, error) {
 			if n == math.MaxUint32 {
 				return all, nil
 			}
+			n, seen = n+1, false
+			continue
+		}
+		var corrupt *CorruptError
+		if errors.As(err, &corrupt) {
+			if t, err = findTimeline(ctx, s, n, err); err != nil {
+				return nil, err
+			}
+			all = append(all, t)
 			n, seen = n+1, false
 			continue
 		}
@@ -101,7 +116,13 @@ func Timelines(ctx context.Context, s store.Store) ([]Timeline, error) {
 		}
 		// It may have come between the read and the list, but only once.
 		if next == n && (seen || name != segment.TimelineName(n)) {
-			return nil, &CorruptError{Object: segment.TimelineName(n), Err: fmt.Errorf("it is missing, but there is %s", name)}
+			gone := fmt.Errorf("%s: %w, but there is %s", segment.TimelineName(n), store.ErrNotExist, name)
+			if t, err = findTimeline(ctx, s, n, gone); err != nil {
+				return nil, err
+			}
+			all = append(all, t)
+			n, seen = n+1, false
+			continue
 		}
 		n, seen = next, true
 	}
@@ -137,6 +158,22 @@ func PointOf(all []Timeline, pos Pos) Pos {
 		pos.Timeline = t.Parent
 	}
 	return pos
+}
+
+// LostIn is what is wrong with the first timeline on the way from timeline n to its root of which it is not known where it comes from; nil when
+// there is none. all are the timelines of the replica, ascending.
+func LostIn(all []Timeline, n uint32) error {
+	for child := uint32(0); n != 0; {
+		t, ok := find(all, n)
+		if !ok {
+			return &CorruptError{Object: segment.TimelineName(n), Err: fmt.Errorf("it is missing, and timeline %d came from it", child)}
+		}
+		if t.Lost {
+			return t.Damage
+		}
+		child, n = n, t.Parent
+	}
+	return nil
 }
 
 func find(all []Timeline, n uint32) (Timeline, bool) {
@@ -178,11 +215,11 @@ type Leg struct {
 // to pos.Tx is the last leg, what its parent holds of it comes before, and the first
 // leg is of a root. A leg is empty (Last is not greater than After) when its
 // timeline was left before it had a transaction. One read for each leg; the error
-// wraps store.ErrNotExist when a timeline is missing.
+// wraps store.ErrNotExist when a timeline is missing. A timeline.json that is damaged or gone is one only when the segments don't tell, either.
 func Lineage(ctx context.Context, s store.Store, pos Pos) ([]Leg, error) {
 	var legs []Leg
 	for at := pos; ; {
-		t, err := ReadTimeline(ctx, s, at.Timeline)
+		t, err := timelineOf(ctx, s, at.Timeline)
 		if err != nil {
 			return nil, fmt.Errorf("follow the history of %v: %w", pos, err)
 		}

@@ -1,0 +1,136 @@
+package shipper
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"seawal/internal/replica"
+	"seawal/internal/segment"
+	"seawal/store"
+)
+
+// shippedTwice is shipped with a second timeline.
+func shippedTwice(t *testing.T) *world {
+	t.Helper()
+	w := shipped(t, true)
+	w.loseFolder()
+	w.follow()
+	return w
+}
+
+// A document of the replica is damaged or gone, and the segments tell what it said: the database goes on where it was, Status names the
+// object, and one that is gone is made again.
+func TestDamagedDocument(t *testing.T) {
+	for _, object := range []string{segment.ReplicaName, segment.TimelineName(1), segment.TimelineName(2)} {
+		for name, change := range map[string]func([]byte) []byte{
+			"missing":   nil,
+			"empty":     func([]byte) []byte { return nil },
+			"cut short": func(b []byte) []byte { return b[:len(b)/2] },
+			"another parent": func(b []byte) []byte {
+				return []byte(strings.Replace(string(b), `"parent_tx": 6`, `"parent_tx": 5`, 1))
+			},
+			"another id": func(b []byte) []byte {
+				i := strings.Index(string(b), `"id"`) + strings.Index(string(b), `"writer"`) + 1 // one of them is not there
+				b[i+14] ^= 1
+				return b
+			},
+		} {
+			if name == "another parent" && object != segment.TimelineName(2) {
+				continue
+			}
+			for between, f := range map[string]func(w *world){
+				"nothing": func(*world) {}, "ahead without its log": func(w *world) { w.offline(w.tx(2)); w.m.checkpoint(true) }, "the folder is lost too": (*world).loseFolder,
+			} {
+				t.Run(strings.Join([]string{object, name, between}, "/"), func(t *testing.T) {
+					bubble(t, func(t *testing.T) {
+						w := shippedTwice(t)
+						before, timeline := w.objects(), uint32(2)
+						if f(w); between == "the folder is lost too" {
+							timeline = 3
+						}
+						if name == "missing" {
+							w.damageObject(object, nil)
+						} else {
+							w.damageObject(object, change)
+						}
+						w.start()
+						w.flush()
+						st := w.sh.Status()
+						if st.Durable.Timeline != timeline || st.Err != nil || st.Snapshots > 0 {
+							t.Errorf("status %+v, want timeline %d", st, timeline)
+						}
+						if between == "nothing" && !strings.Contains(st.Notice, object) {
+							t.Errorf("notice %q, want %s in it", st.Notice, object)
+						}
+						w.stop()
+						w.follow()
+						w.verifyAt(replica.Pos{Timeline: 2, Tx: 7})
+						after := strings.Split(w.objects(), "\n")
+						for _, o := range strings.Split(before, "\n") {
+							if !slices.Contains(after, o) {
+								t.Errorf("%s is not there", o)
+							}
+						}
+						if r, err := replica.ReadReplica(t.Context(), w.store); err != nil || r.Damage != nil && name == "missing" {
+							t.Errorf("%+v, %v", r, err)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// Where the segments don't tell, a new timeline leaves the newest one that is known, loudly.
+func TestLostTimeline(t *testing.T) {
+	for _, of := range []string{"with nothing on it", "whose segments are damaged, too", "likewise, and the database's log is gone"} {
+		bubble(t, func(t *testing.T) {
+			w := shippedTwice(t)
+			hurt := func(b []byte) []byte { return b[:len(b)/2] }
+			w.damageObject(segment.TimelineName(2), hurt)
+			w.damageObject(segment.LogName(2, 7), hurt)
+			if of == "with nothing on it" {
+				w.damageObject(segment.LogName(2, 7), nil)
+			}
+			if of == "likewise, and the database's log is gone" {
+				w.offline(w.tx(2))
+				w.m.checkpoint(true)
+			}
+			before := w.objects()
+			w.follow()
+			st := w.sh.Status()
+			if st.Durable.Timeline != 3 || st.Err != nil || !strings.Contains(st.Notice, segment.TimelineName(2)) || !strings.Contains(st.Notice, "opened timeline 3 at 1/6") {
+				t.Errorf("%s: status %+v", of, st)
+			}
+			w.verifyAt(replica.Pos{Timeline: 1, Tx: 6})
+			if after := w.objects(); !strings.HasPrefix(after, before[:strings.LastIndex(before, "\n")]) {
+				t.Errorf("objects:\n%s\nwere\n%s", after, before)
+			}
+			w.follow()
+		})
+	}
+}
+
+// A replica.json that nothing is beside: nobody can tell whose it is.
+func TestLostReplica(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, t.TempDir())
+		if err := w.store.Create(t.Context(), segment.ReplicaName, store.BytesBody([]byte("{"))); err != nil {
+			t.Fatal(err)
+		}
+		w.start()
+		w.commit(3)
+		time.Sleep(time.Minute)
+		if st := w.sh.Status(); st.Err == nil || !strings.Contains(st.Err.Error(), "replica.json is corrupt") || !strings.Contains(st.Err.Error(), "remove it") {
+			t.Errorf("status %+v", st)
+		}
+		if err := w.store.Delete(t.Context(), segment.ReplicaName); err != nil {
+			t.Fatal(err)
+		}
+		w.flush()
+		w.stop()
+		w.verify()
+	})
+}
