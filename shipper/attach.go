@@ -78,11 +78,12 @@ func (s *Shipper) attach(ctx context.Context) error {
 	}
 	s.noteSuccess()
 	if s.state == nil {
-		s.adopt(rep.ID)
+		if err := s.adopt(rep.ID); err != nil {
+			return err
+		}
 	}
 	if s.state != nil && s.state.Replica != rep.ID {
-		return fmt.Errorf("%w: it has the id %v, and %s was shipped to %v; use another URL, or remove %s if the replica is to be that of this database",
-			ErrOtherDatabase, rep.ID, s.cfg.DBPath, s.state.Replica, s.cfg.StateDir)
+		return s.errNotOurs(rep.ID, s.state.Replica, s.cfg.StateDir)
 	}
 	p, err := s.pinPatiently(ctx)
 	if err != nil {

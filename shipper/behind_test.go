@@ -47,7 +47,7 @@ func TestBehindWaits(t *testing.T) {
 		if after := w.objects(); after != before {
 			t.Errorf("objects before:\n%s\nafter:\n%s", before, after)
 		}
-		if !MayBeBehind(w.sh.cfg.StateDir) {
+		if !MayBeBehind(w.sh.cfg.StateDir, nil) {
 			t.Error("the next open would not look")
 		}
 		w.start() // not rolled forward: the same again
@@ -81,7 +81,7 @@ func TestBehindAndWritten(t *testing.T) {
 				t.Errorf("%d points, want 7", len(txs))
 			}
 			w.verifyAt(replica.Pos{Timeline: 1, Tx: 6})
-			if MayBeBehind(w.sh.cfg.StateDir) {
+			if MayBeBehind(w.sh.cfg.StateDir, nil) {
 				t.Error("it is still taken for behind")
 			}
 			w.follow()

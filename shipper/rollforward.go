@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"seawal/internal/killpoint"
@@ -21,21 +22,29 @@ var bootID = readBootID
 
 // MayBeBehind says whether the database may have lost transactions that its replica has, as far as its state folder
 // tells. A process that dies loses nothing of what SQLite has written, only a machine does: so, without a look
-// at the store, the answer is no as long as the machine is up since the state was saved.
-func MayBeBehind(stateDir string) bool {
-	st, _, err := loadState(stateDir)
-	return err == nil && st != nil && st.mayBeBehind()
+// at the store, the answer is no as long as the machine is up since the state was saved. others are the state folders of the database's
+// other replicas, which tell when this one is new.
+func MayBeBehind(stateDir string, others []string) bool {
+	st, err := readState(stateDir)
+	if err != nil || st != nil {
+		return err == nil && st.mayBeBehind()
+	}
+	return slices.ContainsFunc(others, func(dir string) bool {
+		st, err := readState(dir)
+		return err == nil && st != nil && st.mayBeBehind()
+	})
 }
 
 func (st *state) mayBeBehind() bool { return st.Behind || st.Boot == "" || st.Boot != bootID() }
 
 // RollForwardConfig is what RollForward needs. All of it has to be set.
 type RollForwardConfig struct {
-	Store    store.Store
-	DBPath   string
-	StateDir string
-	Logger   *slog.Logger
-	Patience time.Duration // for the store to say where the replica ends; six times as much to look for the database's point in it
+	Store     store.Store
+	DBPath    string
+	StateDir  string
+	OtherDirs []string // as of Config
+	Logger    *slog.Logger
+	Patience  time.Duration // for the store to say where the replica ends; six times as much to look for the database's point in it
 
 	// Open opens the database file for reading, without harm to anybody's locks.
 	Open func(path string) (DBFile, error)
@@ -61,12 +70,8 @@ type RolledForward struct{ From, To replica.Pos }
 // The pages that differ become a hot rollback journal, which SQLite itself plays back. So a crash at any moment
 // leaves the old state, or a journal that leads to the new one. It needs room on the disk for a copy of the database.
 func RollForward(ctx context.Context, cfg RollForwardConfig) (*RolledForward, error) {
-	st, _, err := loadState(cfg.StateDir)
-	if err != nil || st == nil {
-		return nil, err
-	}
 	look, cancel := context.WithTimeout(ctx, cfg.Patience)
-	o, err := endOfOurs(look, cfg.Store, st)
+	st, o, err := cfg.endOfOurs(look)
 	cancel()
 	if err != nil || o.pos.IsZero() {
 		return nil, err
@@ -109,15 +114,28 @@ func RollForward(ctx context.Context, cfg RollForwardConfig) (*RolledForward, er
 	return done, nil
 }
 
-// endOfOurs is where the replica ends, if it was last written from here; zero if not.
-func endOfOurs(ctx context.Context, s store.Store, st *state) (origin, error) {
-	rep, err := replica.ReadReplica(ctx, s)
+// endOfOurs is the state of the replica, and where it ends, if it was last written from here; zeros if not.
+func (cfg RollForwardConfig) endOfOurs(ctx context.Context) (*state, origin, error) {
+	st, err := readState(cfg.StateDir)
+	if err != nil {
+		return nil, origin{}, err
+	}
+	rep, err := replica.ReadReplica(ctx, cfg.Store)
 	if errors.Is(err, store.ErrNotExist) {
-		return origin{}, nil
+		return nil, origin{}, nil
 	}
-	if err != nil || rep.ID != st.Replica {
-		return origin{}, err
+	if st == nil && err == nil {
+		st, _ = stateElsewhere(cfg.OtherDirs, rep.ID)
 	}
+	if err != nil || st == nil || rep.ID != st.Replica {
+		return nil, origin{}, err
+	}
+	o, err := endOfReplica(ctx, cfg.Store, st, rep)
+	return st, o, err
+}
+
+// endOfReplica is where the replica that a state is of ends; zero when others wrote it last.
+func endOfReplica(ctx context.Context, s store.Store, st *state, rep replica.Replica) (origin, error) {
 	all, err := replica.Timelines(ctx, s)
 	if err != nil || len(all) == 0 {
 		return origin{}, err
@@ -254,6 +272,9 @@ func (cfg RollForwardConfig) prepare(ctx context.Context, o origin, p *pinned) (
 		return nil, err
 	}
 	cfg.Logger.Warn("the database lost its newest transactions; getting them back from the replica", "database", cfg.DBPath, "from", at, "to", o.pos)
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make state folder: %w", err)
+	}
 	path := filepath.Join(cfg.StateDir, "rollforward.db")
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err

@@ -42,8 +42,10 @@ type Config struct {
 	StateDir string // folder for what a restart is quicker with; "": DBPath + "-seawal"
 
 	// OtherDirs are the state folders of other replicas of the database, present and former. Where StateDir is new, one of them may be
-	// the folder of the same replica, which was moved to another URL.
+	// the folder of the same replica, which was moved to another URL. With Only, the database has no other replica now: one that exists, and
+	// that none of them knows, is not the database's.
 	OtherDirs []string
+	Only      bool
 
 	Interval   time.Duration // between two segments while there are commits; 0: DefaultInterval
 	Tick       time.Duration // between two looks at the source while there is work; 0: DefaultTick

@@ -64,40 +64,76 @@ type fileStat struct {
 // nil when it doesn't belong to the state. A folder that can't be understood counts
 // as lost.
 func loadState(dir string) (*state, *pagesum.Table, error) {
+	st, err := readState(dir)
+	if st == nil || err != nil {
+		return nil, nil, err
+	}
+	return st, loadTable(filepath.Join(dir, pagesFile), st.After), nil
+}
+
+// readState is loadState without the table.
+func readState(dir string) (*state, error) {
 	raw, err := os.ReadFile(filepath.Join(dir, stateFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil
+		return nil, nil
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("read state: %w", err)
+		return nil, fmt.Errorf("read state: %w", err)
 	}
 	var st state
 	if err := json.Unmarshal(raw, &st); err != nil {
-		return nil, nil, nil
+		return nil, nil
 	}
 	if st.Format > stateFormat {
-		return nil, nil, fmt.Errorf("read %s: format %d was written by a newer seawal, this one reads up to %d",
+		return nil, fmt.Errorf("read %s: format %d was written by a newer seawal, this one reads up to %d",
 			filepath.Join(dir, stateFile), st.Format, stateFormat)
 	}
 	if st.Replica.IsZero() || st.Writer.IsZero() {
-		return nil, nil, nil
+		return nil, nil
 	}
-	return &st, loadTable(filepath.Join(dir, pagesFile), st.After), nil
+	return &st, nil
 }
 
-// adopt finds the state of a replica that has come to another URL, moved or copied, in the folder of its old one: who wrote it.
-// Where it ends, the replica itself says: a copy may be older than that state.
-func (s *Shipper) adopt(id segment.ID) {
-	for _, dir := range s.cfg.OtherDirs {
-		st, _, err := loadState(dir)
-		if err != nil || st == nil || st.Replica != id {
-			continue
-		}
-		s.state = &state{Format: stateFormat, Replica: id, Writer: st.Writer, Position: replica.Pos{Timeline: st.Position.Timeline}, Boot: st.Boot, Behind: st.Behind}
-		s.writer = st.Writer
-		s.log.Info("the replica was shipped to at another URL before", "state", dir)
-		return
+// errNotOurs is ErrOtherDatabase for a replica that isn't the one which a state folder knows.
+func (s *Shipper) errNotOurs(rep, known segment.ID, folder string) error {
+	return fmt.Errorf("%w: it has the id %v, and %s was shipped to %v; use another URL, or remove %s if the replica is to be that of this database",
+		ErrOtherDatabase, rep, s.cfg.DBPath, known, folder)
+}
+
+// adopt takes for a new state folder what those of other replicas know of this one.
+func (s *Shipper) adopt(id segment.ID) error {
+	st, others := stateElsewhere(s.cfg.OtherDirs, id)
+	switch {
+	case st != nil:
+		s.state, s.writer = st, st.Writer
+		s.log.Info("the replica was shipped to at another URL before", "id", id)
+	case s.cfg.Only && len(others) > 0:
+		return s.errNotOurs(id, others[0].Replica, s.cfg.DBPath+StateSuffix)
 	}
+	return nil
+}
+
+// stateElsewhere is what the folders of a database's other replicas tell of the one with an id, which was moved or copied to another URL: who
+// has written it. Where it ends, the replica itself has to say: a copy may be older. It is nil when they know nothing of it; others are
+// the states that they have of other ones.
+func stateElsewhere(dirs []string, id segment.ID) (st *state, others []*state) {
+	var best *state
+	for _, dir := range dirs {
+		st, err := readState(dir)
+		switch {
+		case err != nil || st == nil:
+		case st.Replica != id:
+			others = append(others, st)
+		case best == nil || st.Position.Compare(best.Position) > 0:
+			best = st
+		}
+	}
+	if best == nil {
+		return nil, others
+	}
+	return &state{
+		Format: stateFormat, Replica: id, Writer: best.Writer, Position: replica.Pos{Timeline: best.Position.Timeline}, Boot: best.Boot, Behind: best.Behind,
+	}, others
 }
 
 func loadTable(path, after string) *pagesum.Table {

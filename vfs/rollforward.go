@@ -19,7 +19,8 @@ import (
 // no reason not to open the database: the shipper says then that it is behind.
 func rollForward(ctx context.Context, path, url string, replicas int, t target) string {
 	stateDir := stateFolder(path, url, replicas)
-	if t.query.Get("mode") == "ro" || t.query.Get("immutable") != "" || !shipper.MayBeBehind(stateDir) {
+	others := otherStateFolders(path, stateDir)
+	if t.query.Get("mode") == "ro" || t.query.Get("immutable") != "" || !shipper.MayBeBehind(stateDir, others) {
 		return ""
 	}
 	log := t.cfg.logger().With("database", path, "replica", store.Redact(url))
@@ -30,7 +31,7 @@ func rollForward(ctx context.Context, path, url string, replicas int, t target) 
 	}
 	defer s.Close()
 	done, err := shipper.RollForward(ctx, shipper.RollForwardConfig{
-		Store: s, DBPath: path, StateDir: stateDir, Logger: log, Patience: lookTimeout,
+		Store: s, DBPath: path, StateDir: stateDir, OtherDirs: others, Logger: log, Patience: lookTimeout,
 		Open:      func(path string) (shipper.DBFile, error) { return openPlainFile(path, t.cfg.VFS) },
 		Exclusive: func() (func() error, error) { return lockExclusive(path, t.cfg.VFS) },
 		Recover:   func() error { return recoverFile(path, t.cfg.VFS) },

@@ -43,7 +43,7 @@ func init() {
 
 func (w lockWatch) Read(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
 	// The shipper reads it too, later, without a lock.
-	copies, err := filepath.Glob(w.path + "-seawal/.rollforward.db.restore-*")
+	copies, err := filepath.Glob(w.path + "-seawal/*/.rollforward.db.restore-*") // the scheme is another one than before
 	if err != nil {
 		return nil, err
 	}

@@ -54,7 +54,7 @@ func (d *database) newLink(ctx context.Context, url string, i int, c *cursor, lo
 	stateDir := claimStateFolder(d.path, url, len(d.replicas))
 	l.source = &source{cursor: c, tap: d.tap, path: d.path, index: i, dial: d.dialReader}
 	l.shipper, err = shipper.New(shipper.Config{
-		Source: l.source, DBPath: d.path, StateDir: stateDir, OtherDirs: otherStateFolders(d.path, stateDir), Interval: d.cfg.Interval,
+		Source: l.source, DBPath: d.path, StateDir: stateDir, OtherDirs: otherStateFolders(d.path, stateDir), Only: len(d.replicas) == 1, Interval: d.cfg.Interval,
 		Logger: log.With("replica", store.Redact(url)), Found: d.found[url], RetryWait: d.cfg.retryWait, BatchBytes: d.cfg.batchBytes,
 		Open: func(_ context.Context, onError func(store.Failure)) (store.Store, error) {
 			retry := d.cfg.retry

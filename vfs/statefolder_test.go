@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"seawal/vfs"
 )
@@ -138,4 +139,43 @@ func TestReplicasThatDifferInAParameter(t *testing.T) {
 	round(t, path, 0, y)
 	round(t, path, 0, x)
 	round(t, path, 0, y, x)
+}
+
+// The replica of another database that was once a copy of this one is no new URL of this one's replica, and nothing is shipped to it.
+func TestReplicaOfACopyOfTheDatabase(t *testing.T) {
+	dir := t.TempDir()
+	path, other := filepath.Join(dir, "app.db"), filepath.Join(dir, "other.db")
+	a, b := "file://"+dir+"/a", "file://"+dir+"/b"
+	round(t, path, 1, a)
+	content, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(other, content, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := openReplicas(t, other, "", b) // ships what it was, and writes nothing
+	if err := vfs.Flush(t.Context(), db); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db = openReplicas(t, path, "", b)
+	if err := db.Ping(); err != nil {
+		t.Fatal(err)
+	}
+	for st := mustStatus(t, db); !strings.Contains(st.LastError, "was shipped to"); st = mustStatus(t, db) {
+		if st.Mode == "shipping" {
+			t.Fatalf("%+v", st)
+		}
+		time.Sleep(time.Millisecond) // polls: nothing tells
+	}
+	if err := db.Close(); err != nil {
+		t.Errorf("closing, with nothing committed: %v", err)
+	}
+	if st := round(t, other, 0, b); st.Durable.Timeline != 1 {
+		t.Errorf("the other database goes on at %v", st.Durable)
+	}
+	round(t, path, 0, a)
 }
