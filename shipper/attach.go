@@ -118,9 +118,7 @@ func (s *Shipper) openFolder() error {
 		return err
 	}
 	s.lock, s.state, s.table = l, st, table
-	if t, ok := s.readPosition(); ok {
-		s.prior = replica.Pos{Timeline: t.timeline, Tx: t.durable}
-	}
+	s.rememberSent(dir)
 	s.writer = segment.NewID()
 	if st != nil {
 		s.writer = st.Writer
@@ -320,8 +318,9 @@ type origin struct {
 	after    pagesum.Sum
 	place    wal.Place
 	writer   segment.ID
-	pageSize int    // bytes
-	takeover string // why another timeline has to go on from there; "": for no reason yet
+	pageSize int          // bytes
+	info     segment.Info // of the segment that ends there; zero when none was looked at
+	takeover string       // why another timeline has to go on from there; "": for no reason yet
 }
 
 // because joins the reason that a new timeline has already with another one.
@@ -374,7 +373,7 @@ func (s *Shipper) findOrigin(ctx context.Context, rep replica.Replica, all []rep
 func endOf(info segment.Info) origin {
 	return origin{
 		pos:  replica.Pos{Timeline: info.Timeline, Tx: info.Last},
-		time: info.LastTime, after: info.After, place: info.Place, writer: info.Writer, pageSize: info.PageSize,
+		time: info.LastTime, after: info.After, place: info.Place, writer: info.Writer, pageSize: info.PageSize, info: info,
 	}
 }
 

@@ -2,12 +2,16 @@ package shipper
 
 import (
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"seawal/internal/replica"
+	"seawal/internal/segment"
+	"seawal/store"
+	"seawal/store/faultstore"
 )
 
 // clones are two machines of which one was copied from the other, each with a process that ships to one replica. The second one is
@@ -74,4 +78,76 @@ func TestFencedCloneIsOpenedAgain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A process is killed when the store has a segment, or the first snapshot, and before it knows. The next one, whose database has no log
+// that tells, knows it for its own.
+func TestSegmentUnderWayIsOurs(t *testing.T) {
+	for _, snapshot := range []bool{true, false} {
+		for _, rollback := range []bool{true, false} {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t, t.TempDir())
+				w.m.rollback = rollback
+				w.offline(w.txOn(12, 30))
+				f, name := w.faulty(), segment.SnapshotPrefix(1)+"*"
+				if !snapshot {
+					w.start()
+					w.flush()
+					name = segment.LogPrefix(1) + "*"
+				}
+				f.SetRules(faultstore.When(faultstore.And(faultstore.NameMatch(name), faultstore.OnOp(store.OpCreate)), faultstore.LostAck(errReset)),
+					faultstore.When(faultstore.And(faultstore.NameMatch(name), faultstore.OnOp(store.OpStat)), faultstore.Fail(errReset)))
+				if snapshot {
+					w.start()
+				}
+				w.commit(2)
+				time.Sleep(time.Minute)
+				if d := w.sh.Durable(); d.Tx > 1 {
+					t.Fatalf("durable %v", d)
+				}
+				_ = w.kill() // reports what is not known to be there
+				f.SetRules()
+				clear(w.want) // what is numbered anew
+				if !rollback {
+					w.m.checkpoint(true)
+				}
+				w.offline(w.tx(2))
+				w.m.checkpoint(true)
+				w.follow()
+				if st := w.sh.Status(); st.Durable.Timeline != 1 {
+					t.Errorf("snapshot %v, rollback %v: status %+v", snapshot, rollback, st)
+				}
+			})
+		}
+	}
+}
+
+// Two URLs lead to one replica, and each has a state folder of its own: what was shipped by way of the other one is known to be from here.
+func TestTwoFoldersOfOneReplica(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, t.TempDir())
+		w.m.rollback = true
+		w.offline(w.txOn(12, 30))
+		folders := []string{filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")}
+		for i := range 6 {
+			w.cfg.StateDir, w.cfg.OtherDirs = folders[i%2], folders[1-i%2:2-i%2]
+			w.start()
+			w.position()
+			w.commit(2)
+			w.flush()
+			if i < 4 {
+				w.stop()
+			} else {
+				_ = w.kill() // all is durable
+			}
+			if st := w.sh.Status(); st.Durable.Timeline != 1 {
+				t.Fatalf("turn %d: status %+v", i, st)
+			}
+			w.offline(w.tx(1))
+		}
+		w.start()
+		w.flush()
+		w.stop()
+		w.verify()
+	})
 }

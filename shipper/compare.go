@@ -85,23 +85,34 @@ func (s *Shipper) compare(ctx context.Context, o origin, table *pagesum.Table, p
 	pl.offline = 1
 	pl.reason = "the database went on while nothing was captured, and its log is gone"
 	if pl.takeover == "" {
-		pl.takeover = s.whyApart(o.pos)
+		pl.takeover = s.whyApart(o)
 	}
 	return pl, nil
 }
 
 // whyApart is why a database that is at no point of the replica, and whose log doesn't tell how it left the end of it, goes on on a
 // timeline of its own; "": what the replica has up to there is from here, and the difference leads on from it.
-func (s *Shipper) whyApart(end replica.Pos) string {
-	switch known := s.shippedHere(); {
-	case s.mayHaveLost(end):
+func (s *Shipper) whyApart(end origin) string {
+	switch {
+	case s.mayHaveLost(end.pos):
 		// What the replica has may be lost here: its history ends, and another one goes on from its pages.
-		return fmt.Sprintf("the machine was started again, and the database is at no point of the replica up to %v: it may have lost some, and was written since", end)
-	case s.state != nil && !s.isSame(known, end):
+		return fmt.Sprintf("the machine was started again, and the database is at no point of the replica up to %v: it may have lost some, and was written since", end.pos)
+	case s.state != nil && !s.isOurs(end):
 		return fmt.Sprintf("the database is at no point of the replica up to %v, of which no more than what leads to %v is known to be from here: "+
-			"a clone of this machine ships too, or the last process died before it could note what it had shipped", end, known)
+			"a clone of this machine ships too, or the state folder is an older one", end.pos, s.shippedHere())
 	}
 	return ""
+}
+
+// isOurs says whether all that leads to a point is known to be from here.
+func (s *Shipper) isOurs(o origin) bool {
+	if s.isSame(s.shippedHere(), o.pos) || s.isSent(o) {
+		return true
+	}
+	s.rememberOthers()
+	known := s.shippedHere()
+	older := s.elsewhere && o.pos.Timeline == known.Timeline && o.pos.Tx < known.Tx
+	return older || s.isSame(known, o.pos) || s.isSent(o)
 }
 
 // shippedHere is the newest position that the replica is known to have from this state folder: what the process before has saved, or told since.
@@ -124,7 +135,7 @@ func (s *Shipper) isSame(a, b replica.Pos) bool {
 // at no point up to o. ok is false when o is that point itself, or when no better one can be had.
 func (s *Shipper) ownEnd(ctx context.Context, o origin) (own origin, ok bool, err error) {
 	known := s.shippedHere()
-	if s.state == nil || known.Tx == 0 || s.isSame(known, o.pos) || s.mayHaveLost(o.pos) {
+	if s.state == nil || known.Tx == 0 || s.isOurs(o) || s.mayHaveLost(o.pos) {
 		return o, false, nil
 	}
 	if replica.LostIn(s.all, known.Timeline) != nil {
@@ -137,7 +148,7 @@ func (s *Shipper) ownEnd(ctx context.Context, o origin) (own origin, ok bool, er
 	if err != nil {
 		return o, false, err
 	}
-	own = origin{pos: known, after: table.Total(), writer: s.writer, takeover: o.because(s.whyApart(o.pos))}
+	own = origin{pos: known, after: table.Total(), writer: s.writer, takeover: o.because(s.whyApart(o))}
 	if s.state.Position == known {
 		own.place, own.time = s.state.Place, s.state.Time
 	}

@@ -45,7 +45,7 @@
 // new, opens a new timeline; that of a replica which was moved or copied to another URL is found beside it ([Config.OtherDirs]).
 // A replica.json or timeline.json that is damaged or gone is found in the segments, and is no
 // reason for one (heal.go). A copy of the state folder continues the same one, until it differs: see
-// the fence in upload.go. It has our writer id, too: what is known to be from here is what the state and the position file say. A clone that
+// the fence in upload.go. It has our writer id, too: what is known to be from here is what the state and the position file say, and the segment that was under way (sent.go). A clone that
 // was fenced, and is opened again, goes on from there, on a timeline of its own. That the two are at
 // one point is proven by the place in the log (its salts and running
 // checksum), by the stat of a database file that was closed cleanly, or by reading

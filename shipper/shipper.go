@@ -137,6 +137,10 @@ type Shipper struct {
 	all   []replica.Timeline
 	prior replica.Pos // what the process before had told to be durable; zero: nothing
 
+	sentBefore  []sent // what the processes before were about to send
+	askedOthers bool   // the folders of other URLs were looked into
+	elsewhere   bool   // and told something: of a replica that this one may be an older copy of
+
 	tellMu  sync.Mutex // for telling
 	telling *telling   // nil unless this process ships
 	hearing *hearing   // of the drain goroutine

@@ -9,6 +9,7 @@ import (
 
 	"seawal/internal/killpoint"
 	"seawal/internal/pagesum"
+	"seawal/internal/replica"
 	"seawal/internal/segment"
 	"seawal/store"
 )
@@ -41,6 +42,7 @@ func (s *Shipper) shipSnapshot(ctx context.Context, p *pinned, number uint64) er
 		}
 		return last, last.enc.Begin(last.tx)
 	}
+	s.noteSent(sent{pos: replica.Pos{Timeline: s.timeline, Tx: number}})
 	err := s.store.Create(ctx, name, body)
 	if errors.Is(err, store.ErrExist) {
 		if last != nil && last.done {

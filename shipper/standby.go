@@ -80,7 +80,7 @@ type position struct {
 	durable  uint64 // transaction
 }
 
-// positionSize is the size of the file:
+// positionSize is the size of the record at its start:
 //
 //	offset  size
 //	     0     8   magic
@@ -94,7 +94,7 @@ type position struct {
 //	    52     4   change counter
 //	    56     4   CRC-32 of all before
 //
-// All numbers are little-endian. It is overwritten in place, and read by others meanwhile: a checksum tells.
+// All numbers are little-endian. What sent.go writes comes behind. It is overwritten in place, and read by others meanwhile: a checksum tells.
 const (
 	positionSize  = 60
 	positionMagic = "seawal p"
@@ -129,8 +129,10 @@ func decodePosition(b []byte) (p position, ok bool) {
 func (s *Shipper) statePath(name string) string { return filepath.Join(s.cfg.StateDir, name) }
 
 // readPosition is what the process that ships has told last.
-func (s *Shipper) readPosition() (position, bool) {
-	b, err := os.ReadFile(s.statePath(positionFile))
+func (s *Shipper) readPosition() (position, bool) { return readPosition(s.cfg.StateDir) }
+
+func readPosition(dir string) (position, bool) {
+	b, err := os.ReadFile(filepath.Join(dir, positionFile))
 	if err != nil {
 		return position{}, false
 	}
@@ -142,6 +144,7 @@ type telling struct {
 	epoch uint64
 	file  *os.File
 	last  position
+	sent  int // records written by noteSent
 }
 
 // Tell writes down, for stand-bys and for the next process, how far this one is, if that has changed. It does nothing unless this process ships.

@@ -112,6 +112,7 @@ func (s *Shipper) landed(b *batch, err error) {
 func (s *Shipper) uploadBatch(ctx context.Context, b *batch) error {
 	for {
 		name, done := segment.LogName(s.timeline, b.first), true
+		s.noteSent(sent{replica.Pos{Timeline: s.timeline, Tx: b.last}, b.info.Checksum})
 		killpoint.Hit("shipper/segment-before")
 		err := s.store.Create(ctx, name, b.out.body)
 		killpoint.Hit("shipper/segment-stored")
