@@ -82,18 +82,22 @@ func (d *database) losePower(ctx context.Context, at func(floor, size int64) int
 // boot is the line of state.json that names the machine's boot.
 var boot = regexp.MustCompile(`"boot": "[^"]*"`)
 
-// reboot makes the state folder one that was written before the machine was started again. Without it, seawal takes
-// the cut for something that a person did.
+// reboot makes the state folder, and those of other URLs in it, ones that were written before the machine was started again. Without it,
+// seawal takes the cut for something that a person did.
 func (d *database) reboot() error {
-	name := filepath.Join(statePath(d.dir), "state.json")
-	b, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(name, boot.ReplaceAll(b, []byte(`"boot": "the one before"`)), 0o600)
+	return filepath.WalkDir(statePath(d.dir), func(name string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || e.Name() != "state.json" {
+			return err
+		}
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(name, boot.ReplaceAll(b, []byte(`"boot": "the one before"`)), 0o600)
+	})
 }
 
 // afterPowerLoss looks at what became of a database whose log was cut, in the next incarnation.
