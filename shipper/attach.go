@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 // database can be read. Meanwhile nothing is taken from the source: its ring and
 // then the log hold what the application commits.
 func (s *Shipper) attachUntilDone(ctx context.Context) error {
+	s.awaitBefore(ctx)
 	for {
 		if err := s.isEnding(); err != nil {
 			return err
@@ -94,39 +94,6 @@ func (s *Shipper) attach(ctx context.Context) error {
 		return fmt.Errorf("%w: replica %v exists, and %s is empty; run restore, or use another URL", ErrOtherDatabase, rep.ID, s.cfg.DBPath)
 	}
 	return s.meet(ctx, rep, p)
-}
-
-// openFolder makes, locks and reads the state folder, once.
-func (s *Shipper) openFolder() error {
-	if s.lock != nil {
-		return nil
-	}
-	dir := s.cfg.StateDir
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make state folder: %w", err)
-	}
-	l, err := takeLock(filepath.Join(dir, lockFile))
-	if err != nil {
-		return err
-	}
-	st, table, err := loadState(dir)
-	if err == nil {
-		err = removeSpools(dir)
-	}
-	if err != nil {
-		l.release()
-		return err
-	}
-	s.lock, s.state, s.table = l, st, table
-	s.rememberSent(dir)
-	s.writer = segment.NewID()
-	if st != nil {
-		s.writer = st.Writer
-	}
-	if err := s.beginTelling(); err != nil {
-		s.log.Warn("other processes can't see how far shipping is", "err", err)
-	}
-	return nil
 }
 
 // createReplica makes the replica of a database that has none, once it has a page.

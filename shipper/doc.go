@@ -56,7 +56,8 @@
 //
 // # Several processes
 //
-// The lock of the state folder decides who ships. The others stand by: standby.go.
+// The lock of the state folder decides who ships. The others stand by: standby.go. Of a database with several replicas, one process
+// gets all the locks: order.go.
 //
 // # Goroutines
 //
@@ -72,7 +73,7 @@
 //
 // # Locks
 //
-// Shipper.mu guards the fields below it. spares.mu guards the memory of batches. Neither is
+// Shipper.mu guards the fields below it. spares.mu guards the memory of batches, rank.mu what became of the lock of the state folder. None is
 // held across I/O or while the other is taken. tellMu comes before mu, and is held while some bytes are written to a local
 // file. Everything above mu belongs to the
 // drain goroutine; the uploader reads of it what doesn't change once a batch was handed over.

@@ -96,6 +96,7 @@ type Shipper struct {
 	cfg    Config
 	src    Source
 	sharer Sharer // src, if it is one
+	rank   rank   // among the Shippers of other replicas
 	log    *slog.Logger
 
 	stop     context.CancelFunc // ends all work at once
@@ -187,6 +188,7 @@ func New(cfg Config) (*Shipper, error) {
 		finished: make(chan struct{}),
 		changed:  make(chan struct{}),
 		stat:     statusRecord{mode: ModeAttaching},
+		rank:     rank{tried: make(chan struct{})},
 	}
 	s.sharer, _ = cfg.Source.(Sharer)
 	if cfg.Found != "" {
@@ -232,6 +234,7 @@ func (s *Shipper) run(ctx context.Context) {
 	if s.lock != nil {
 		s.lock.release() // another process may fare better
 	}
+	s.rank.note(false) // nobody has to wait for this one any more
 	if failed {
 		s.discard()
 	}

@@ -58,8 +58,12 @@ func (m Mark) covers(o Mark) bool {
 // Sharer is a Source of a database that several processes may have open. One that isn't is shipped by the process
 // that has the lock, and others only wait for it.
 type Sharer interface {
-	// PassOn lets go of every captured commit: another process ships it. The log stays held back.
-	PassOn()
+	// PassOn lets go of every captured commit: another process ships it. The log stays held back; how far, depends on read: the
+	// other one has made durable what had been committed here by the last call. full says that writers wait for that.
+	PassOn(read bool) (full bool)
+
+	// TakeOn says that this process ships now: the log is held back until it has attached.
+	TakeOn()
 
 	// Mark looks for commits of other processes, and returns the newest captured state with its ticket.
 	Mark() (Mark, uint64)
@@ -229,7 +233,8 @@ func (s *Shipper) standBy(ctx context.Context) error {
 			shown.release()
 		}
 	}()
-	var last position // captured when Close came
+	var h handover
+	var closing bool
 	for {
 		if err := s.isEnding(); err != nil {
 			return err
@@ -237,45 +242,67 @@ func (s *Shipper) standBy(ctx context.Context) error {
 		if shown == nil {
 			shown, _ = showStandby(s.statePath(standbyFile)) // again next time: whoever tries whether there are any is in the way for a moment
 		}
-		if s.sharer != nil {
-			s.sharer.PassOn()
-		} else {
-			s.letGo()
+		if !closing && s.isClosing() {
+			closing, h = true, handover{} // the last commit comes before Close
 		}
-		if s.isClosing() && s.handedOver(&last) {
+		done := s.passOn(&h, closing)
+		if closing && done {
 			return errNothingToDo
 		}
 		if err := s.pauseOrKick(ctx, standbyTurn); err != nil {
 			return err
 		}
 		if err := s.openFolder(); !errors.Is(err, ErrLocked) {
+			if s.sharer != nil {
+				s.sharer.TakeOn()
+			}
 			return nil // attaching says what else is wrong
 		}
 	}
 }
 
-// handedOver says whether what was committed here is durable, or was never committed.
-func (s *Shipper) handedOver(last *position) bool {
-	ticket, _ := s.src.Last()
-	if ticket == 0 || s.sharer == nil {
+// handover follows what the process that ships says of what is committed here.
+type handover struct {
+	told position // what it had captured when that was all; zero: it has yet to say so
+}
+
+// passOn lets go of what is captured here, and says whether the process that ships has all of it in the replica, or there was nothing.
+func (s *Shipper) passOn(h *handover, closing bool) (done bool) {
+	if s.sharer == nil {
+		s.letGo()
+		ticket, _ := s.src.Last()
 		return ticket == 0
 	}
+	done = s.isHandedOver(h)
+	full := s.sharer.PassOn(done)
+	if ticket, _ := s.src.Last(); closing && (done || ticket == 0) {
+		s.mu.Lock()
+		s.handed = true
+		s.mu.Unlock()
+		return true
+	}
+	if full || closing {
+		s.sendWake(wakeShip)
+	}
+	return done
+}
+
+// isHandedOver says whether everything that was captured here when h was begun, or when it last said yes, is durable.
+func (s *Shipper) isHandedOver(h *handover) bool {
 	p, ok := s.readPosition()
 	if !ok {
 		return false
 	}
-	if mark, _ := s.sharer.Mark(); last.epoch != p.epoch && p.mark.covers(mark) {
-		*last = p
+	before := h.told
+	if before.epoch == p.epoch && p.durable < before.captured {
+		return false // others go on committing, and what is captured by now will be later still
 	}
-	done := last.epoch == p.epoch && p.durable >= last.captured
-	if done {
-		s.mu.Lock()
-		s.handed = true
-		s.mu.Unlock()
-	} else {
-		s.sendWake(wakeShip)
+	h.told = position{}
+	if mark, _ := s.sharer.Mark(); p.mark.covers(mark) {
+		h.told = p
+		return before.epoch == p.epoch || p.durable >= p.captured
 	}
-	return done
+	return before.epoch == p.epoch
 }
 
 func (s *Shipper) setStandby(on bool) {

@@ -51,6 +51,39 @@ type state struct {
 
 const stateFormat = 1
 
+// openFolder makes, locks and reads the state folder, once.
+func (s *Shipper) openFolder() error {
+	if s.lock != nil {
+		return nil
+	}
+	dir := s.cfg.StateDir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make state folder: %w", err)
+	}
+	l, err := s.takeLock()
+	if err != nil {
+		return err
+	}
+	st, table, err := loadState(dir)
+	if err == nil {
+		err = removeSpools(dir)
+	}
+	if err != nil {
+		l.release()
+		return err
+	}
+	s.lock, s.state, s.table = l, st, table
+	s.rememberSent(dir)
+	s.writer = segment.NewID()
+	if st != nil {
+		s.writer = st.Writer
+	}
+	if err := s.beginTelling(); err != nil {
+		s.log.Warn("other processes can't see how far shipping is", "err", err)
+	}
+	return nil
+}
+
 // fileStat tells whether a file was written since.
 type fileStat struct {
 	Dev   uint64 `json:"dev"`

@@ -242,13 +242,23 @@ func (t tap) hold(on bool) {
 	C.seawal_tap_hold(t.c, n)
 }
 
-// attaching says whether the log is held back for what was in it at the start.
-func (t tap) attaching(on bool) {
+// attachState is what the consumers of a tap are at.
+type attachState int
+
+const (
+	allAttached attachState = C.SEAWAL_ATTACHED  // all follow on their replicas
+	attaching   attachState = C.SEAWAL_ATTACHING // one has yet to
+	allPassing  attachState = C.SEAWAL_STANDBY   // another process ships, to all of them
+	somePassing attachState = C.SEAWAL_SHARED    // others ship to some; ours follow on the rest
+)
+
+// attach says what the consumers are at, and whether others have yet to ship what was committed here.
+func (t tap) attach(state attachState, unread bool) {
 	v := C.int(0)
-	if on {
+	if unread {
 		v = 1
 	}
-	C.seawal_tap_attaching(t.c, v)
+	C.seawal_tap_attach(t.c, C.int(state), v)
 }
 
 // empty says that the file had no page after the commit with this ticket; false when that

@@ -205,7 +205,7 @@ void seawal_tap_stats(SeawalTap *pTap, SeawalStats *pStats){
   pStats->nOpen = pTap->nOpen;
   pStats->isLogFull = isLogFullLocked(pTap);
   pStats->isHeld = isHeldBackLocked(pTap);
-  pStats->isUnproven = pTap->isAttaching && isHeldBackLocked(pTap);
+  pStats->isUnproven = isUnprovenLocked(pTap);
   pthread_mutex_unlock(&pTap->mutex);
 }
 
@@ -330,9 +330,11 @@ int seawal_tap_place(SeawalTap *pTap, int iReader, SeawalPlace *pOut){
   return rc;
 }
 
-void seawal_tap_attaching(SeawalTap *pTap, int isAttaching){
+void seawal_tap_attach(SeawalTap *pTap, int eAttach, int isUnread){
   pthread_mutex_lock(&pTap->mutex);
-  pTap->isAttaching = isAttaching;
+  pTap->eAttach = eAttach;
+  pTap->isUnread = isUnread;
+  pthread_cond_broadcast(&pTap->cond);
   pthread_mutex_unlock(&pTap->mutex);
 }
 

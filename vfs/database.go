@@ -373,7 +373,7 @@ func (d *database) start(ctx context.Context) error {
 		return err
 	}
 	killpoint.Hit("vfs/open-before-attach")
-	d.tap.attaching(true)
+	d.tap.attach(attaching, false)
 	d.tap.alone(false)
 	for _, l := range r.replicas {
 		l.shipper.Start()

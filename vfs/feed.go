@@ -17,13 +17,14 @@ type feed struct {
 	tap       tap
 	ringBytes int64 // size of the ring
 
-	mu       sync.Mutex   // for the rest, and for all of cursor but wake
-	buf      commitBuffer // memory of one call into C
-	queue    []entry      // taken from the tap and not released to it, oldest first
-	first    uint64       // number of queue[0]; entries are counted from 0
-	bytes    int64        // of the ring that queue holds
-	cursors  []*cursor
-	attached int // of the cursors
+	mu      sync.Mutex   // for the rest, and for all of cursor but wake
+	buf     commitBuffer // memory of one call into C
+	queue   []entry      // taken from the tap and not released to it, oldest first
+	first   uint64       // number of queue[0]; entries are counted from 0
+	bytes   int64        // of the ring that queue holds
+	cursors []*cursor
+	state   attachState // of the cursors, as the tap was told
+	unread  bool        // likewise
 }
 
 // entry is a commit, or several in a row.
@@ -32,16 +33,26 @@ type entry struct {
 	began int64 // time of the first of them, unix nanoseconds
 }
 
+// role is what the shipper of a cursor is at.
+type role int
+
+const (
+	roleAttaching role = iota // it has taken nothing yet
+	roleShipping
+	rolePassing // another process ships
+)
+
 // cursor is a feed as the shipper of one replica sees it: the part of shipper.Source that hands over commits.
 type cursor struct {
 	feed *feed
 	wake chan struct{}
 
-	attached bool
-	left     []entry // what it fell behind with: ranges of one generation of the log, and gaps, older than the entry next
-	next     uint64  // entry that Next returns next
-	done     uint64  // entries before it are released; those up to next are being shipped
-	held     uint64  // ticket of the last range in left or being shipped, for which the log is held back; 0: none
+	role   role
+	unread bool    // rolePassing: the other process has yet to ship what was committed here
+	left   []entry // what it fell behind with: ranges of one generation of the log, and gaps, older than the entry next
+	next   uint64  // entry that Next returns next
+	done   uint64  // entries before it are released; those up to next are being shipped
+	held   uint64  // ticket of the last range in left or being shipped, for which the log is held back; 0: none
 }
 
 const (
@@ -55,7 +66,7 @@ const (
 
 func newFeed(t tap, ringBytes int64, replicas int) *feed {
 	t.release(math.MaxUint64) // what an earlier run took and did not release: attaching finds what the replica lacks
-	f := &feed{tap: t, ringBytes: ringBytes}
+	f := &feed{tap: t, ringBytes: ringBytes, state: attaching}
 	for range replicas {
 		f.cursors = append(f.cursors, &cursor{feed: f, wake: make(chan struct{}, 1)})
 	}
@@ -75,6 +86,33 @@ func (f *feed) close() {
 	defer f.mu.Unlock()
 	for _, c := range f.cursors {
 		c.holdLocked(0)
+	}
+}
+
+// setLocked changes what the shipper of a cursor is at, and tells the tap what that makes of all of them.
+func (c *cursor) setLocked(r role, unread bool) {
+	f := c.feed
+	c.role, c.unread = r, unread
+	of := map[role]int{}
+	unread = false
+	for _, c := range f.cursors {
+		of[c.role]++
+		unread = unread || c.unread
+	}
+	state := somePassing
+	switch len(f.cursors) {
+	case of[roleShipping]:
+		state = allAttached
+	case of[rolePassing]:
+		state = allPassing
+	default:
+		if of[roleAttaching] > 0 {
+			state = attaching
+		}
+	}
+	if state != f.state || unread != f.unread {
+		f.state, f.unread = state, unread
+		f.tap.attach(state, unread)
 	}
 }
 
@@ -124,12 +162,9 @@ func (c *cursor) Next() (shipper.Commit, bool) {
 	f := c.feed
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !c.attached {
+	if c.role != roleShipping {
 		// A shipper takes commits once it has brought the database and its replica together.
-		c.attached = true
-		if f.attached++; f.attached == len(f.cursors) {
-			f.tap.attaching(false)
-		}
+		c.setLocked(roleShipping, false)
 	}
 	if len(c.left) > 0 {
 		out := c.left[0]
@@ -144,17 +179,32 @@ func (c *cursor) Next() (shipper.Commit, bool) {
 	return out.Commit, true
 }
 
-// PassOn is shipper.Sharer's. The cursor has not attached by it.
-func (c *cursor) PassOn() {
+// PassOn is shipper.Sharer's.
+func (c *cursor) PassOn(read bool) (full bool) {
 	f := c.feed
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for more := true; more; more = f.fillLocked() {
-		c.left, c.next = nil, f.endLocked()
-		c.done = c.next
-		c.holdLocked(0)
+	c.setLocked(rolePassing, !read)
+	// Where there is a shipper that takes commits, it does so at its own pace.
+	for more := true; more; more = f.state == allPassing && f.fillLocked() {
+		c.skipLocked()
 		f.trimLocked()
 	}
+	return f.tap.stats().logFull
+}
+
+// TakeOn is shipper.Sharer's.
+func (c *cursor) TakeOn() {
+	c.feed.mu.Lock()
+	defer c.feed.mu.Unlock()
+	c.setLocked(roleAttaching, false)
+}
+
+// skipLocked lets go of all that was taken from the tap.
+func (c *cursor) skipLocked() {
+	c.left, c.next = nil, c.feed.endLocked()
+	c.done = c.next
+	c.holdLocked(0)
 }
 
 // Release is shipper.Source's.
@@ -189,6 +239,10 @@ func (c *cursor) Wake() <-chan struct{} { return c.wake }
 // nothing for one that is at the end of the queue, or that has frames in hand right now.
 func (c *cursor) fallBehindLocked() {
 	f := c.feed
+	if c.role == rolePassing {
+		c.skipLocked()
+		return
+	}
 	if c.next == f.endLocked() && c.done == c.next {
 		return
 	}

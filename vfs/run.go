@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 
 	"seawal/internal/killpoint"
 	"seawal/shipper"
@@ -25,6 +27,7 @@ type link struct {
 	url     string      // normalised
 	raw     store.Store // closed by the shipper, once that was started
 	source  *source
+	folder  string // of its state
 	shipper *shipper.Shipper
 	counts  *store.Counts
 }
@@ -42,7 +45,17 @@ func (d *database) newRun(ctx context.Context, log *slog.Logger) (*run, error) {
 		}
 		r.replicas = append(r.replicas, l)
 	}
+	shipper.InOrder(r.inOrder()...)
 	return r, nil
+}
+
+// inOrder are the shippers in an order that all processes share which have the database open, with whatever replicas.
+func (r *run) inOrder() (all []*shipper.Shipper) {
+	byFolder := func(a, b *link) int { return strings.Compare(a.folder, b.folder) }
+	for _, l := range slices.SortedFunc(slices.Values(r.replicas), byFolder) {
+		all = append(all, l.shipper)
+	}
+	return all
 }
 
 func (d *database) newLink(ctx context.Context, url string, i int, c *cursor, log *slog.Logger) (*link, error) {
@@ -51,11 +64,12 @@ func (d *database) newLink(ctx context.Context, url string, i int, c *cursor, lo
 		return nil, fmt.Errorf("replica of %s: %w", d.path, err)
 	}
 	l := &link{url: url, raw: raw, counts: new(store.Counts)}
-	stateDir := claimStateFolder(d.path, url, len(d.replicas))
+	l.folder = claimStateFolder(d.path, url, len(d.replicas))
 	l.source = &source{cursor: c, tap: d.tap, path: d.path, index: i, dial: d.dialReader}
 	l.shipper, err = shipper.New(shipper.Config{
-		Source: l.source, DBPath: d.path, StateDir: stateDir, OtherDirs: otherStateFolders(d.path, stateDir), Only: len(d.replicas) == 1, Interval: d.cfg.Interval,
-		Logger: log.With("replica", store.Redact(url)), Found: d.found[url], RetryWait: d.cfg.retryWait, BatchBytes: d.cfg.batchBytes,
+		Source: l.source, DBPath: d.path, StateDir: l.folder, OtherDirs: otherStateFolders(d.path, l.folder), Only: len(d.replicas) == 1,
+		Interval: d.cfg.Interval,
+		Logger:   log.With("replica", store.Redact(url)), Found: d.found[url], RetryWait: d.cfg.retryWait, BatchBytes: d.cfg.batchBytes,
 		Open: func(_ context.Context, onError func(store.Failure)) (store.Store, error) {
 			retry := d.cfg.retry
 			retry.OnError = onError

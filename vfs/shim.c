@@ -508,7 +508,7 @@ static void waitUntilRead(SeawalTap *pTap){
   struct timespec t = inMilliseconds(FINISH_WAIT_MS);
   pthread_mutex_lock(&pTap->mutex);
   pTap->isFinishing = 1;
-  while( isHeldBackLocked(pTap) && pTap->nPin==0 && !pTap->isAttaching ){
+  while( isHeldBackLocked(pTap) && pTap->nPin==0 && pTap->eAttach==SEAWAL_ATTACHED ){
     if( pthread_cond_timedwait(&pTap->cond, &pTap->mutex, &t)==ETIMEDOUT ) break;
   }
   pTap->isFinishing = 0;
@@ -556,7 +556,7 @@ static int mainShmLock(sqlite3_file *pFile, int iSlot, int n, int flags){
       pthread_mutex_unlock(&pTap->mutex);
     }else if( iSlot==WAL_CKPT_LOCK && n==1 && p->eRole==SEAWAL_APP ){
       pthread_mutex_lock(&pTap->mutex);
-      isBusy = !pTap->isAttaching && isHeldBackLocked(pTap)
+      isBusy = isHeldBackLocked(pTap) && !isUnprovenLocked(pTap)
             && pTap->mxFrame-pTap->mxCkpt < CKPT_RETRY;
       if( !isBusy ) pTap->mxCkpt = pTap->mxFrame;
       pthread_mutex_unlock(&pTap->mutex);

@@ -162,9 +162,15 @@ void seawal_tap_unpin(SeawalTap*);
 ** released: as long as there is one, the log is held back (up to mxWal) as it is for a range. */
 void seawal_tap_hold(SeawalTap*, int n);
 
-/* Any thread. While attaching, the log is held back (up to mxWal): a process that died left
-** transactions in it which are in no ring. */
-void seawal_tap_attaching(SeawalTap*, int isAttaching);
+/* What the consumers, one for each replica, are at. */
+#define SEAWAL_ATTACHED   0   /* all follow on their replicas */
+#define SEAWAL_ATTACHING  1   /* one has yet to: a process that died left transactions in the log which are in no ring */
+#define SEAWAL_STANDBY    2   /* another process ships, to all of them */
+#define SEAWAL_SHARED     3   /* others ship to some; ours follow on the rest */
+
+/* Any thread. In all but the first, the log is held back, up to mxWal: others have yet to read it. Past that, with isBlock,
+** as long as one is attaching, or isUnread: another process has yet to say that it has what was committed here. Then writers wait. */
+void seawal_tap_attach(SeawalTap*, int eAttach, int isUnread);
 
 /* Says that the file was found empty after the commit with this ticket, the last one; SQLITE_BUSY when it
 ** isn't the last any more. Any thread. */

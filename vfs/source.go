@@ -232,14 +232,15 @@ func (s *source) tryBeginLocked() (shipper.ReadTx, error) {
 
 // PassOn implements shipper.Sharer. A stand-by keeps a connection open, so that the log is not deleted when the process that
 // ships is gone.
-func (s *source) PassOn() {
-	s.cursor.PassOn()
+func (s *source) PassOn(read bool) (full bool) {
+	full = s.cursor.PassOn(read)
 	s.mu.Lock()
 	open := s.reader != nil
 	s.mu.Unlock()
 	if !open {
 		s.look()
 	}
+	return full
 }
 
 // Mark implements shipper.Sharer.

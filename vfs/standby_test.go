@@ -98,9 +98,12 @@ type peer struct {
 
 func (p place) peer(params string) *peer {
 	p.t.Helper()
+	if !strings.Contains(params, "_journal_mode") {
+		params = "_journal_mode=WAL&" + params
+	}
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0",
-		peerDSN+"=file:"+p.path+"?_busy_timeout=30000&_journal_mode=WAL&_replica="+p.replica+"&"+params)
+		peerDSN+"=file:"+p.path+"?_busy_timeout=30000&_replica="+p.replica+"&"+params)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		p.t.Fatal(err)

@@ -184,7 +184,8 @@ struct SeawalTap {
   int nPin;                  /* states that place() has pinned */
   int nHold;                 /* consumers that have yet to read back what was released to make room */
   int isAlone;               /* nobody consumes: nothing is held back, nobody waits */
-  int isAttaching;           /* the consumer has yet to see what the log held before it */
+  int eAttach;               /* what the consumers are at: SEAWAL_ATTACHED and so on */
+  int isUnread;              /* another process has yet to ship what was committed here */
   int isIdle;                /* the consumer wants to be woken */
   int isFull;                /* it was woken for a quarter of the ring */
 
@@ -233,24 +234,36 @@ static inline i64 frameOffset(const SeawalTap *pTap, u32 iFrame){
   return WAL_HDRSIZE + (i64)(iFrame-1)*slotSize(pTap);
 }
 
+/* Says whether the log is smaller than it may grow. */
+static inline int hasRoomLocked(const SeawalTap *pTap){
+  return (u64)pTap->mxFrame*slotSize(pTap) < pTap->mxWal;
+}
+
 /* Says whether the log is held back: for a pinned state that is being read, for
-** ranges that nobody has read yet, or for what was in it when the database was opened. */
+** ranges that nobody has read yet, for what was in it when the database was opened, or for what other processes ship. */
 static inline int isHeldBackLocked(const SeawalTap *pTap){
   if( pTap->nPin>0 ) return 1;
-  return (pTap->nRange>0 || pTap->nHold>0 || pTap->isAttaching) && !pTap->isAlone
-      && (pTap->isBlock || (u64)pTap->mxFrame*slotSize(pTap) < pTap->mxWal);
+  if( pTap->isAlone ) return 0;
+  if( pTap->nRange>0 || pTap->nHold>0 || pTap->eAttach==SEAWAL_ATTACHING ) return pTap->isBlock || hasRoomLocked(pTap);
+  return pTap->eAttach!=SEAWAL_ATTACHED && ((pTap->isBlock && pTap->isUnread) || hasRoomLocked(pTap));
+}
+
+/* Says whether nobody here knows yet that file and log follow on what the replicas have: as long as nothing is written from one
+** to the other, that can be seen. */
+static inline int isUnprovenLocked(const SeawalTap *pTap){
+  return (pTap->eAttach==SEAWAL_ATTACHING || pTap->eAttach==SEAWAL_STANDBY) && isHeldBackLocked(pTap);
 }
 
 /* Says whether the log has something that nobody has read, so that it must not go with the application's last connection. */
 static inline int isNeededLocked(const SeawalTap *pTap){
-  return (pTap->isAttaching || pTap->nHold>0 || pTap->iQHead>pTap->iQTail) && !pTap->isAlone
-      && (pTap->isBlock || (u64)pTap->mxFrame*slotSize(pTap) < pTap->mxWal);
+  return (pTap->eAttach!=SEAWAL_ATTACHED || pTap->nHold>0 || pTap->iQHead>pTap->iQTail) && !pTap->isAlone
+      && (pTap->isBlock || hasRoomLocked(pTap));
 }
 
 /* Says whether a writer waits for room in the log. */
 static inline int isLogFullLocked(const SeawalTap *pTap){
-  return pTap->isBlock && (pTap->nRange>0 || pTap->nHold>0) && !pTap->isAlone
-      && (u64)pTap->mxFrame*slotSize(pTap) >= pTap->mxWal;
+  return pTap->isBlock && (pTap->nRange>0 || pTap->nHold>0 || pTap->isUnread) && !pTap->isAlone
+      && !hasRoomLocked(pTap);
 }
 
 /* In capture.c; all but the first three (and seawalSyncPlaceLocked, by a poll) are called on the thread of a connection, while SQLite
