@@ -160,11 +160,7 @@ func TestStandbyOfSeveralReplicas(t *testing.T) {
 			}
 			first.do("exec INSERT INTO t(b) VALUES('first again')")
 			second.do("exec INSERT INTO t(b) VALUES('second again')")
-			if end == "killed" {
-				first.kill()
-			} else {
-				first.close()
-			}
+			first.end(end)
 			second.do("exec INSERT INTO t(b) VALUES('on its own')")
 			second.do("flush")
 			bothHave(a, b, "first again", "second again", "on its own")

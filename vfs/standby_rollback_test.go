@@ -43,11 +43,7 @@ func TestStandbyInARollbackMode(t *testing.T) {
 				second.do("many 50")
 				first.do("exec INSERT INTO t(b) VALUES('first again')")
 				second.do("exec INSERT INTO t(b) VALUES('second again')")
-				if end == "killed" {
-					first.kill()
-				} else {
-					first.close()
-				}
+				first.end(end)
 				second.do("exec INSERT INTO t(b) VALUES('on its own')")
 				second.do("flush")
 				p.replicaHas("first again", "second again", "on its own")

@@ -185,6 +185,16 @@ func (q *peer) close() {
 	}
 }
 
+// end has it be killed or closed.
+func (q *peer) end(how string) {
+	q.t.Helper()
+	if how == "killed" {
+		q.kill()
+	} else {
+		q.close()
+	}
+}
+
 func (p place) timelines() int {
 	p.t.Helper()
 	s, err := store.Open(p.t.Context(), p.replica)
@@ -244,11 +254,7 @@ func TestStandby(t *testing.T) {
 				p.replicaHas("first", "second")
 				first.do("exec INSERT INTO t(b) VALUES('first again')")
 				second.do("exec INSERT INTO t(b) VALUES('second again')")
-				if end == "killed" {
-					first.kill()
-				} else {
-					first.close()
-				}
+				first.end(end)
 				second.do("exec INSERT INTO t(b) VALUES('on its own')")
 				second.do(wait)
 				p.replicaHas("first again", "second again", "on its own")
