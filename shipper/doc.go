@@ -13,7 +13,7 @@
 //	durable        waiters wake, Status moves                                    wait.go status.go
 //
 // One transaction number is one ticket of the source: transaction = base + ticket,
-// and base is found once, by attaching (attach.go, compare.go). Memory is bounded
+// and base is found once, by attaching (attach.go, origin.go, compare.go). Memory is bounded
 // by three batches (open, waiting, in flight), the cache of images, the encoder, and
 // 8 bytes a page for the table. When the store doesn't keep up, commits stay where they are: in the
 // source's ring, then in the log. A transaction larger than a batch goes

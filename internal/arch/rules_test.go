@@ -85,7 +85,7 @@ var forbidden = []struct{ from, to []string }{
 var entry = map[string][]string{
 	"github.com/mattn/go-sqlite3":             {"vfs", "internal/vfstest", "internal/powervfs", "internal/crashtest", "bench", "cmd/demo"},
 	"github.com/klauspost/compress":           {"internal/segment"},
-	"github.com/zeebo/xxh3":                   {"internal/segment", "internal/pagesum"},
+	"github.com/zeebo/xxh3":                   {"internal/segment", "internal/pagesum", "internal/replica"},
 	"github.com/spf13/cobra":                  {"cmd"},
 	"github.com/schollz/progressbar/v3":       {"cmd", "bench"},
 	"golang.org/x/term":                       {"cmd", "bench"},

@@ -1,0 +1,93 @@
+package shipper
+
+import (
+	"context"
+	"errors"
+
+	"seawal/internal/pagesum"
+	"seawal/internal/replica"
+	"seawal/internal/segment"
+	"seawal/internal/wal"
+	"seawal/store"
+)
+
+// origin is where a replica stands.
+type origin struct {
+	pos      replica.Pos // zero: no transaction yet
+	time     int64       // of its commit, unix nanoseconds; 0: not known
+	after    pagesum.Sum
+	place    wal.Place
+	writer   segment.ID
+	pageSize int          // bytes
+	info     segment.Info // of the segment that ends there; zero when none was looked at
+	takeover string       // why another timeline has to go on from there; "": for no reason yet
+}
+
+// because joins the reason that a new timeline has already with another one.
+func (o *origin) because(reason string) string {
+	if o.takeover == "" {
+		return reason
+	}
+	return o.takeover + "; " + reason
+}
+
+// findOrigin finds the end of the newest timeline.
+func (s *Shipper) findOrigin(ctx context.Context, rep replica.Replica, all []replica.Timeline) (origin, error) {
+	if len(all) == 0 {
+		return origin{}, nil
+	}
+	tl := all[len(all)-1]
+	if err := replica.LostIn(all, tl.Timeline); err != nil {
+		return origin{}, err
+	}
+	var known replica.Pos
+	if s.state != nil && s.state.Position.Timeline == tl.Timeline && s.state.Position.Tx > 0 {
+		known = s.state.Position
+	}
+	_, info, err := replica.Newest(ctx, s.store, tl.Timeline, known)
+	switch {
+	case err == nil:
+		return endOf(info), nil
+	case !errors.Is(err, store.ErrNotExist):
+		return origin{}, err
+	}
+	o := origin{pos: known, writer: s.writer}
+	switch {
+	case !known.IsZero():
+		o.place, o.time = s.state.Place, s.state.Time
+	case tl.Parent != 0:
+		o.pos, o.writer = replica.Pos{Timeline: tl.Timeline, Tx: tl.ParentTx}, tl.Writer
+	default:
+		return origin{}, nil
+	}
+	o.pageSize = replica.PageSizeAt(rep, all, o.pos)
+	t, err := s.tableAt(ctx, o.pos)
+	if err != nil {
+		return origin{}, err
+	}
+	o.after = t.Total()
+	return o, nil
+}
+
+// endOf is the end of a segment.
+func endOf(info segment.Info) origin {
+	return origin{
+		pos:  replica.Pos{Timeline: info.Timeline, Tx: info.Last},
+		time: info.LastTime, after: info.After, place: info.Place, writer: info.Writer, pageSize: info.PageSize, info: info,
+	}
+}
+
+// tableAt is the table at a position of the replica, from the state folder as far as
+// that helps.
+func (s *Shipper) tableAt(ctx context.Context, pos replica.Pos) (*pagesum.Table, error) {
+	if s.table != nil && s.state != nil {
+		if s.state.Position == pos {
+			return s.table, nil
+		}
+		if t, err := replica.SoundTableAt(ctx, s.store, pos, s.table, s.state.Position); err == nil || ctx.Err() != nil {
+			return t, err
+		}
+		// What the folder says doesn't lead there: from the replica alone, then.
+	}
+	return replica.SoundTableAt(ctx, s.store, pos, nil, replica.Pos{})
+}
