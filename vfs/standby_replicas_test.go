@@ -3,6 +3,7 @@ package vfs_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -179,6 +180,27 @@ func TestStandbyOfSeveralReplicas(t *testing.T) {
 			bothSame(a, b)
 		})
 	}
+}
+
+// The same at random, with lists of one replica among them: whoever has something confirmed finds it in the replicas of its list.
+func TestStandbysOfSeveralReplicasAtRandom(t *testing.T) {
+	a, b := pair(t)
+	confirmed := standbysAtRandom(t, 8*time.Second, func(r *rand.Rand) (*peer, string) {
+		switch r.IntN(4) {
+		case 0:
+			return a.peer("_ship_interval=20ms"), "a"
+		case 1:
+			return b.peer("_ship_interval=20ms"), "b"
+		}
+		return both(a, b, r.IntN(2) == 0), "ab"
+	})
+	q := both(a, b, false)
+	q.do("flush")
+	q.close()
+	a.replicaHas(confirmed["a"]...)
+	b.replicaHas(confirmed["b"]...)
+	bothHave(a, b, confirmed["ab"]...)
+	bothSame(a, b)
 }
 
 // walBytes is the size of the log.

@@ -1,7 +1,9 @@
 package vfs_test
 
 import (
+	"math/rand/v2"
 	"testing"
+	"time"
 
 	"seawal/restore"
 )
@@ -63,4 +65,16 @@ func TestStandbyInARollbackMode(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The same at random.
+func TestStandbysInARollbackModeAtRandom(t *testing.T) {
+	p := newPlace(t)
+	create(t, p.path, 4096)
+	plain(t, p.path, "PRAGMA journal_mode=DELETE")
+	confirmed := standbysAtRandom(t, 6*time.Second, func(*rand.Rand) (*peer, string) {
+		return p.peer("_journal_mode=DELETE&_ship_interval=20ms"), ""
+	})
+	p.replicaHas(confirmed[""]...)
+	p.same(p.path, p.restore(restore.Newest()))
 }

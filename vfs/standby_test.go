@@ -338,20 +338,32 @@ func TestStandbyDurability(t *testing.T) {
 // Three processes write, and are killed and started again at random. Nothing that one of them had confirmed is missing in the
 // replica, which is the database in the end, on one timeline.
 func TestStandbysAtRandom(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
 	p := newPlace(t)
 	create(t, p.path, 4096)
-	end := time.Now().Add(20 * time.Second)
+	confirmed := standbysAtRandom(t, 20*time.Second, func(*rand.Rand) (*peer, string) { return p.peer("_ship_interval=20ms"), "" })
+	p.replicaHas(confirmed[""]...)
+	p.same(p.path, p.restore(restore.Newest()))
+	if n := p.timelines(); n != 1 {
+		t.Errorf("%d timelines", n)
+	}
+}
+
+// standbysAtRandom has three processes write, and kills them and starts others. start says of what kind one is. It returns the
+// rows that processes of each kind had confirmed.
+func standbysAtRandom(t *testing.T, duration time.Duration, start func(*rand.Rand) (q *peer, kind string)) map[string][]string {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	end := time.Now().Add(duration)
 	var mu sync.Mutex
-	var confirmed []string
+	confirmed := map[string][]string{}
 	var kills int
 	var wg sync.WaitGroup
 	last := make([]*peer, 3)
 	for i := range last {
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(seed, uint64(i)))
-			q := p.peer("_ship_interval=20ms")
+			q, kind := start(r)
 			for n := 0; time.Now().Before(end); n++ {
 				row := fmt.Sprintf("%d/%d", i, n)
 				_, err := q.ask("exec INSERT INTO t(b) VALUES('" + row + "'); UPDATE t SET b=b WHERE a%7=" + fmt.Sprint(n%7))
@@ -359,7 +371,7 @@ func TestStandbysAtRandom(t *testing.T) {
 					// In the middle of it, perhaps, the one that ships is killed by its own goroutine.
 					if _, err = q.ask([]string{"flush", "wait"}[r.IntN(2)]); err == nil {
 						mu.Lock()
-						confirmed = append(confirmed, row)
+						confirmed[kind] = append(confirmed[kind], row)
 						mu.Unlock()
 					}
 				}
@@ -373,7 +385,7 @@ func TestStandbysAtRandom(t *testing.T) {
 					mu.Lock()
 					kills++
 					mu.Unlock()
-					q = p.peer("_ship_interval=20ms")
+					q, kind = start(r)
 				}
 			}
 			last[i] = q
@@ -381,15 +393,14 @@ func TestStandbysAtRandom(t *testing.T) {
 	}
 	wg.Wait()
 	if t.Failed() {
-		return
+		t.FailNow()
 	}
 	for _, q := range last {
 		q.close()
 	}
-	t.Logf("%d kills, %d confirmed", kills, len(confirmed))
-	p.replicaHas(confirmed...)
-	p.same(p.path, p.restore(restore.Newest()))
-	if n := p.timelines(); n != 1 {
-		t.Errorf("%d timelines", n)
+	for kind, rows := range confirmed {
+		t.Logf("%d confirmed %s", len(rows), kind)
 	}
+	t.Logf("%d kills", kills)
+	return confirmed
 }
