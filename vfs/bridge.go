@@ -171,19 +171,20 @@ func newTap(path string, ringBytes, maxWAL int64, block bool, wakeFD uintptr, ha
 func (t tap) destroy() bool { return C.seawal_tap_destroy(t.c) == sqliteOK }
 
 // commitBatch is how many commits one call into C brings.
-const commitBatch = 64
+const commitBatch = C.SEAWAL_BATCH
 
-// commitBuffer is the memory of next, reused from call to call.
-type commitBuffer [commitBatch]C.SeawalCommit
+// captured is a commit in memory of the tap, which the next call of next uses again.
+type captured C.SeawalCommit
 
-// next fills buf and returns how many commits it holds. The caller serialises it with release.
-func (t tap) next(buf *commitBuffer) int {
-	return int(C.seawal_tap_next(t.c, &buf[0], commitBatch))
+// next returns commits that it has not returned before. The caller serialises it with release.
+func (t tap) next() []captured {
+	var n C.int
+	first := C.seawal_tap_next(t.c, &n)
+	return unsafe.Slice((*captured)(unsafe.Pointer(first)), int(n))
 }
 
-// commit is entry i of buf as the shipper sees it.
-func (buf *commitBuffer) commit(i int) shipper.Commit {
-	c := &buf[i]
+// commit is what the shipper sees of it.
+func (c *captured) commit() shipper.Commit {
 	salt := [2]uint32{uint32(c.aSalt[0]), uint32(c.aSalt[1])}
 	out := shipper.Commit{
 		Kind:      shipper.CommitKind(c.eKind),
@@ -218,8 +219,8 @@ func (buf *commitBuffer) commit(i int) shipper.Commit {
 	return out
 }
 
-// began is the commit time of the first commit in entry i of buf, unix nanoseconds.
-func (buf *commitBuffer) began(i int) int64 { return int64(buf[i].iTimeFirst) }
+// began is the commit time of the first one in it, unix nanoseconds.
+func (c *captured) began() int64 { return int64(c.iTimeFirst) }
 
 // Commits in a row are remembered as one range while they lie no further apart than mergeSpan nanoseconds, and 1/mergePart of
 // the age of the oldest one that is remembered.

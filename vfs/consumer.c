@@ -140,16 +140,17 @@ int seawal_file_close(SeawalFile *p){
 
 /****************************** The consumer *********************************/
 
-int seawal_tap_next(SeawalTap *pTap, SeawalCommit *aOut, int n){
+const SeawalCommit *seawal_tap_next(SeawalTap *pTap, int *pnOut){
   int i;
   pthread_mutex_lock(&pTap->mutex);
   /* Half of the queue at most is out of reach of merging. */
-  for(i=0; i<n && pTap->iQNext<pTap->iQHead && pTap->iQNext-pTap->iQTail<QUEUE_MAX/2; i++){
+  for(i=0; i<SEAWAL_BATCH && pTap->iQNext<pTap->iQHead && pTap->iQNext-pTap->iQTail<QUEUE_MAX/2; i++){
     SeawalCommit *p = &pTap->aQueue[pTap->iQNext++ % QUEUE_MAX];
-    aOut[i] = *p;
+    pTap->aOut[i] = *p;
   }
   pthread_mutex_unlock(&pTap->mutex);
-  return i;
+  *pnOut = i;
+  return pTap->aOut;
 }
 
 void seawal_tap_release(SeawalTap *pTap, u64 iTicket){

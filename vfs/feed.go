@@ -17,11 +17,10 @@ type feed struct {
 	tap       tap
 	ringBytes int64 // size of the ring
 
-	mu      sync.Mutex   // for the rest, and for all of cursor but wake
-	buf     commitBuffer // memory of one call into C
-	queue   []entry      // taken from the tap and not released to it, oldest first
-	first   uint64       // number of queue[0]; entries are counted from 0
-	bytes   int64        // of the ring that queue holds
+	mu      sync.Mutex // for the rest, and for all of cursor but wake
+	queue   []entry    // taken from the tap and not released to it, oldest first
+	first   uint64     // number of queue[0]; entries are counted from 0
+	bytes   int64      // of the ring that queue holds
 	cursors []*cursor
 	state   attachState // of the cursors, as the tap was told
 	unread  bool        // likewise
@@ -126,13 +125,13 @@ func (f *feed) fillLocked() bool {
 		}
 		f.trimLocked()
 	}
-	n := f.tap.next(&f.buf)
-	for i := range n {
-		e := entry{f.buf.commit(i), f.buf.began(i)}
+	more := f.tap.next()
+	for i := range more {
+		e := entry{more[i].commit(), more[i].began()}
 		f.bytes += ringSize(&e)
 		f.queue = append(f.queue, e)
 	}
-	return n > 0
+	return len(more) > 0
 }
 
 // trimLocked releases to the tap what no cursor needs any more. The tap's mutex is the writer's: it is taken for many

@@ -14,6 +14,8 @@ typedef struct SeawalTap SeawalTap;
 #define SEAWAL_RANGE   2   /* to be read back from the WAL file */
 #define SEAWAL_GAP     3   /* known only by its outcome */
 
+#define SEAWAL_BATCH       64    /* commits that one call of seawal_tap_next() returns */
+
 /* One or more captured commits, as the consumer sees them. */
 typedef struct SeawalCommit SeawalCommit;
 struct SeawalCommit {
@@ -112,9 +114,9 @@ SeawalTap *seawal_tap_create(const char *zPath, uint64_t szRing, uint64_t mxWal,
                              int isBlock, int fdWake, uint64_t iHandle);
 int seawal_tap_destroy(SeawalTap*);  /* SQLITE_BUSY while a file is open */
 
-/* The consumer's side; the caller serialises. next() copies out up to n commits that
-** it has not returned before. idle() arms the wake-up and returns 1, or returns 0 when there is something. */
-int seawal_tap_next(SeawalTap*, SeawalCommit*, int n);
+/* The consumer's side; the caller serialises. next() returns up to SEAWAL_BATCH commits that
+** it has not returned before; they are there until the next call. idle() arms the wake-up and returns 1, or returns 0 when there is something. */
+const SeawalCommit *seawal_tap_next(SeawalTap*, int *pnOut);
 void seawal_tap_release(SeawalTap*, uint64_t iTicket);
 int seawal_tap_idle(SeawalTap*);
 

@@ -180,6 +180,7 @@ struct SeawalTap {
   u64 iQTail;                /* oldest that is not released */
   u64 iQNext;                /* oldest that next() has not returned */
   u64 iQHead;                /* where the next commit goes */
+  SeawalCommit aOut[SEAWAL_BATCH]; /* what next() returned last; the consumer's alone */
   int nRange;                /* ranges that are not released */
   int nPin;                  /* states that place() has pinned */
   int nHold;                 /* consumers that have yet to read back what was released to make room */
