@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"bytes"
 	"math"
 	"sync"
 
@@ -11,8 +12,8 @@ import (
 // feed gives the captured commits of a database to the shippers of its replicas, each at its own pace. What the tap
 // has in memory is released once every replica is done with it. A replica that falls behind, because its
 // store is down or slow, doesn't hold up the others: to make room, what it has yet to ship is turned from frames
-// in memory into a range of the log, which it reads back later. With one replica that never happens: then
-// the tap itself leaves commits in the log when the ring is full.
+// in memory into a range of the log, which it reads back later, or into a copy as far as the log has been written over
+// meanwhile. With one replica that never happens: then the tap itself leaves commits in the log when the ring is full.
 type feed struct {
 	tap       tap
 	ringBytes int64 // size of the ring
@@ -48,7 +49,7 @@ type cursor struct {
 
 	role   role
 	unread bool    // rolePassing: the other process has yet to ship what was committed here
-	left   []entry // what it fell behind with: ranges of one generation of the log, and gaps, older than the entry next
+	left   []entry // what it fell behind with: ranges of one generation of the log, gaps, and copies; older than the entry next
 	next   uint64  // entry that Next returns next
 	done   uint64  // entries before it are released; those up to next are being shipped
 	held   uint64  // ticket of the last range in left or being shipped, for which the log is held back; 0: none
@@ -257,14 +258,35 @@ func (c *cursor) fallBehindLocked() {
 			held = inHand[i].Ticket
 		}
 	}
+	c.holdLocked(f.queue[len(f.queue)-1].Ticket) // before the log is looked at
+	log, _ := f.tap.mark()
 	for _, e := range f.queue[c.next-f.first:] {
-		if c.leave(e) {
+		switch {
+		case e.Kind == shipper.CommitFrames && e.To.Salt != log.Salt && c.keep(e):
+		case c.leave(e):
 			held = e.Ticket
 		}
 	}
 	c.holdLocked(held)
 	c.done = f.endLocked()
 	c.next = c.done
+}
+
+// keep copies the frames of a commit whose part of the log has been written over, and says whether it did: only so much is
+// worth the memory. Once a cursor is behind the log is held back, so that there are no more of those, but for what other processes do.
+func (c *cursor) keep(e entry) bool {
+	size := ringSize(&e)
+	for i := range c.left {
+		size += ringSize(&c.left[i])
+	}
+	if e.To.Salt == [2]uint32{} || size > c.feed.ringBytes/2 || len(c.left) >= leftMost {
+		return false
+	}
+	for i := range e.Frames {
+		e.Frames[i] = bytes.Clone(e.Frames[i])
+	}
+	c.left = append(c.left, e)
+	return true
 }
 
 // leave adds a commit to what the cursor is behind with, and says whether the log has it.
@@ -307,6 +329,7 @@ func (c *cursor) isOverwritten(e *entry) bool {
 func (c *cursor) forget() {
 	gap := c.left[len(c.left)-1]
 	gap.Kind, gap.From, gap.To, gap.began = shipper.CommitGap, wal.Place{}, wal.Place{}, c.left[0].began
+	gap.Frames = [2][]byte{}
 	for _, e := range c.left[:len(c.left)-1] {
 		gap.Count += e.Count
 	}

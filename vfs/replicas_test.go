@@ -154,6 +154,61 @@ func TestReplicaThatIsDown(t *testing.T) {
 	}
 }
 
+// What a replica has yet to ship when its store goes away may be in the ring only: the log was started again since.
+func TestReplicaThatIsDownWhileTheLogIsStartedAgain(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "app.db")
+	down, away := newOutage(t)
+	near := "file://" + dir + "/near"
+	if err := vfs.Register("seawal-down-again", vfs.Config{
+		Replicas: []string{near, away}, WaitFor: 1, Interval: 10 * time.Millisecond, RingBytes: 4 << 20,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("seawal-down-again", "file:"+path+"?_busy_timeout=10000&_journal_mode=WAL")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, db, "CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
+	for i := range 2 {
+		awaitReplica(t, db, i)
+	}
+	commits := uint64(0)
+	write := func(n int) vfs.Stat {
+		if err := vfs.Wait(t.Context(), db, insert(t, db, n)); err != nil {
+			t.Fatal(err)
+		}
+		commits += uint64(n)
+		return mustStatus(t, db)
+	}
+	down.down.On()
+	for write(1).RingBytes < 256<<10 { // until it takes no more: what it has in a batch is safe
+	}
+	for range 3 {
+		salt := walSalt(t, path)
+		mustExec(t, db, "PRAGMA wal_checkpoint(RESTART)")
+		write(5)
+		if walSalt(t, path) == salt {
+			t.Fatal("the log goes on: nothing is tried")
+		}
+	}
+	write(300)
+	down.down.Off()
+	awaitReplica(t, db, 1)
+	if away := mustStatus(t, db).Replicas[1]; away.Resyncs != 0 {
+		t.Errorf("it was all in memory or in the log, and yet %d differences were shipped: %s", away.Resyncs, away.ResyncReason)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []string{near, away} {
+		place{t: t}.same(path, restored(t, r))
+		if n := points(list(t, r)); n < commits {
+			t.Errorf("%s has %d transactions; %d were committed", r, n, commits)
+		}
+	}
+}
+
 // awaitReplica waits until one of several replicas has all of the database.
 func awaitReplica(t *testing.T, db *sql.DB, i int) {
 	t.Helper()
