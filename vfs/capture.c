@@ -155,6 +155,12 @@ static void stopCopyLocked(SeawalTap *pTap){
 static u8 *ringSlotLocked(SeawalTap *pTap, u32 szSlot){
   u64 iHead = pTap->iHead;
   u64 iOff = iHead % pTap->szRing;
+  if( iOff && pTap->iQTail==pTap->iQHead && pTap->nTxn==0 ){
+    /* All is released: its beginning is in the processor's caches, and in memory. */
+    iHead += pTap->szRing - iOff;
+    iOff = 0;
+    pTap->iTail = pTap->iTxn = pTap->iHead = iHead;
+  }
   if( iOff+szSlot > pTap->szRing ) iHead += pTap->szRing - iOff;
   if( iHead+szSlot-pTap->iTail > pTap->szRing ) return 0;
   if( iHead+szSlot-pTap->iTxn > pTap->szRing/4 ) return 0;
