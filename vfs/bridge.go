@@ -295,12 +295,12 @@ func (t tap) last() (ticket uint64, time int64) {
 
 // tapStats are the shim's counters in the life of the tap.
 type tapStats struct {
-	commits, frames, ranges, foreign, gaps, heldBack, late uint64
-	ringBytes                                              uint64
-	walFrames                                              uint32
-	pageSize                                               int
-	connections                                            int
-	logFull, held, unproven                                bool
+	commits, frames, ranges, foreign, gaps, heldBack, gaveUp, late uint64
+	ringBytes                                                      uint64
+	walFrames                                                      uint32
+	pageSize                                                       int
+	connections                                                    int
+	logFull, held, unproven                                        bool
 }
 
 func (t tap) stats() tapStats {
@@ -308,7 +308,7 @@ func (t tap) stats() tapStats {
 	C.seawal_tap_stats(t.c, &s)
 	return tapStats{
 		commits: uint64(s.nCommit), frames: uint64(s.nFrame), ranges: uint64(s.nRange), foreign: uint64(s.nForeign),
-		gaps: uint64(s.nGap), heldBack: uint64(s.nHeld), late: uint64(s.nLate), ringBytes: uint64(s.nRing),
+		gaps: uint64(s.nGap), heldBack: uint64(s.nHeld), gaveUp: uint64(s.nGaveUp), late: uint64(s.nLate), ringBytes: uint64(s.nRing),
 		walFrames: uint32(s.mxFrame), pageSize: int(s.szPage), connections: int(s.nOpen), logFull: s.isLogFull != 0,
 		held: s.isHeld != 0, unproven: s.isUnproven != 0,
 	}

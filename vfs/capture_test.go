@@ -16,6 +16,7 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 
+	"seawal/internal/vfstest"
 	"seawal/internal/wal"
 	"seawal/shipper"
 )
@@ -442,5 +443,55 @@ func TestRingFullLeavesCommitsInTheLogAndHoldsItBack(t *testing.T) {
 	c.compare("after the backlog was read")
 	if err := conn.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// As long as the consumer keeps up, the same memory is used again and again.
+func TestRingBeginsAgainWhenAllIsReleased(t *testing.T) {
+	c := newCapture(t, filepath.Join(t.TempDir(), "a.db"), "", 1<<20)
+	conn := c.open("_journal_mode=WAL")
+	exec(t, conn, "CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB)")
+	var first *byte
+	for i := range 1000 { // several times the ring
+		c.drain()
+		exec(t, conn, "INSERT INTO t(b) VALUES(randomblob(4000))")
+		commit, ok := c.src.Next()
+		if !ok || commit.Kind != shipper.CommitFrames || len(commit.Frames[1]) > 0 {
+			t.Fatalf("commit %d: %v, %+v", i, ok, commit)
+		}
+		if at := &commit.Frames[0][0]; first == nil {
+			first = at
+		} else if at != first {
+			t.Fatalf("commit %d is elsewhere in the ring", i)
+		}
+		c.src.Release(commit.Ticket)
+		c.ticket = commit.Ticket
+	}
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The checkpointer can have the database synced between its passes. What fails then, fails there: the system tells once.
+func TestCheckpointerSyncsTheDatabase(t *testing.T) {
+	tr := traced(t)
+	c := newCapture(t, filepath.Join(t.TempDir(), "a.db"), tr.Name(), 1<<20)
+	app := c.open("_journal_mode=WAL")
+	exec(t, app, "CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB)")
+	ours := c.open("_busy_timeout=0&seawal_role=checkpoint")
+	fault := tr.Fail(vfstest.Rule{Op: vfstest.Sync, Kind: vfstest.Main, Sticky: true, Code: vfstest.IOErrFsync})
+	_, err := ours.Exec("PRAGMA seawal_sync", nil)
+	var e sqlite3.Error
+	if !errors.As(err, &e) || e.ExtendedCode != sqlite3.ErrIoErrFsync {
+		t.Errorf("a sync that fails says %v", err)
+	}
+	if n := fault.End(); n != 1 {
+		t.Errorf("the database was synced %d times", n)
+	}
+	exec(t, ours, "PRAGMA seawal_sync")
+	for _, conn := range []*sqlite3.SQLiteConn{ours, app} {
+		if err := conn.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
@@ -14,17 +15,34 @@ import (
 )
 
 // checkpointFrames is how many frames the log grows before the next checkpoint
-// is tried: SQLite's own default for wal_autocheckpoint.
+// is considered: SQLite's own default for wal_autocheckpoint.
 const checkpointFrames = 1000
 
-// maxPasses bounds the passes over the backlog before the writer is held for its tail.
-const maxPasses = 4
+const (
+	// maxPasses bounds the passes over the backlog before the writer is held for its tail.
+	maxPasses = 8
+
+	// shortTail is the backlog, in frames, that isn't worth another pass: copying it takes less than the two fsyncs
+	// of any checkpoint. One of more than longTail isn't worth holding a writer for, unless the log has to be started again.
+	shortTail, longTail = 64, 256
+
+	// maxFinishes is how often in a row the log is tried to be started again, when a writer was in the way that had begun to read.
+	maxFinishes = 3
+
+	// heldPart is the part of the time that writers may be held to start the log again: a 32nd.
+	heldPart = 32
+)
 
 // checkpointer runs checkpoints on a connection of its own, so that no commit pays for one.
 // A PASSIVE checkpoint never stops a writer, but under constant writing it
-// never reaches the end of the log either, which then only grows. So when the log is larger than finishBytes, passes
-// over the backlog bring the rest down to a short tail, and a FULL checkpoint
-// does that with the writer held: its next transaction starts the log again. Where other processes have written, it may be one of
+// never reaches the end of the log either, which then only grows. Passes over the backlog bring the rest down to a short tail, and a
+// RESTART checkpoint does that with the writer held: its next transaction starts the log again.
+//
+// A short log is what everybody wants: it is written over pages that the system has in memory already, and whoever reads looks
+// through less of it. Starting it again costs the writers two fsyncs. So that is done as often as it takes a
+// small part of their time, and when the log is larger than finishBytes, whatever it takes.
+//
+// Where other processes have written, it may be one of
 // those that comes next, and a stand-by doesn't start the log again; nor would a commit of ours that comes later find
 // all of the log in the file. Then a TRUNCATE checkpoint starts it again itself. (Whoever writes to the empty log
 // may give it salts at random, so that nothing proves that there was no other log in between: what is
@@ -42,8 +60,11 @@ type checkpointer struct {
 
 	// Of run.
 	conn     *sqlite3.SQLiteConn
-	finishAt int64  // size of the log at which the next finish is tried, bytes
-	foreign  uint64 // times that other processes were found to have committed, by the last finish
+	passed   int64         // size of the log at the last pass, bytes
+	finishAt int64         // size of the log at which the next finish is tried whatever it takes, bytes
+	finished time.Time     // when the last finish ended
+	held     time.Duration // how long it took
+	foreign  uint64        // times that other processes were found to have committed, by the last finish
 }
 
 func newCheckpointer(t tap, dial func() (*sqlite3.SQLiteConn, error), finishBytes int64, log *slog.Logger) *checkpointer {
@@ -112,35 +133,87 @@ func (c *checkpointer) checkpoint() error {
 	}
 	size := int64(st.walFrames) * int64(st.pageSize+wal.FrameHeaderSize)
 	if size < c.finishBytes {
-		c.finishAt = c.finishBytes // the log was started again
+		c.finishAt = c.finishBytes
 	}
-	finish := size >= c.finishAt
-	if finish {
+	c.passed = min(c.passed, size) // the log was started again
+	must := size >= c.finishAt
+	finish := must
+	if st.foreign == c.foreign {
+		must = must && !st.held // it can't be started again
+		finish = must || !st.held && time.Since(c.finished) >= heldPart*c.held
+	}
+	if !finish && size-c.passed < c.finishBytes/4 {
+		return nil
+	}
+	c.passed = size
+	if must {
 		// Readers of an old state keep the log from being started again. Writers aren't held for that with
 		// every pass: the next try comes when there is half as much to gain again.
 		c.finishAt = size + c.finishBytes/2
 	}
 	killpoint.Hit("vfs/checkpoint-before")
+	began := time.Now()
+	tail, err := c.passes(finish)
+	switch {
+	case err != nil || !finish:
+		return err
+	case tail > longTail && !must:
+		// The disk is hardly faster than the writer. It is tried again when that has had its time.
+		c.finished, c.held = time.Now(), max(c.held, time.Since(began)/maxPasses)
+		return nil
+	}
+	return c.finish()
+}
+
+// passes brings the backlog into the file, with PASSIVE checkpoints that hold nobody: one, or, before a finish, until it is short.
+// It returns, before a finish, what is left of it, in frames.
+func (c *checkpointer) passes(finish bool) (tail int64, err error) {
+	last := int64(math.MaxInt64)
 	for range maxPasses {
-		logged, copied, err := c.pass("PASSIVE")
+		_, copied, err := c.pass("PASSIVE")
 		killpoint.Hit("vfs/checkpoint-pass")
-		if err != nil || !finish || logged <= copied {
-			return err
+		if err != nil || !finish {
+			return 0, err
 		}
-		if logged-copied <= checkpointFrames {
+		// SQLite syncs the file at the end of the log only. What the passes leave to that, writers would wait for.
+		if _, err := c.conn.Exec("PRAGMA seawal_sync", nil); err != nil {
+			return 0, fmt.Errorf("syncing the database: %w", err)
+		}
+		tail = int64(c.tap.stats().walFrames) - copied
+		if tail <= shortTail || tail > last-last/4 {
 			break
 		}
+		last = tail
 	}
-	mode := "FULL"
+	return tail, nil
+}
+
+// finish brings the rest of the log into the file with writers held, so that the next one starts the log again.
+func (c *checkpointer) finish() error {
+	mode, st := "RESTART", c.tap.stats()
 	if st.foreign != c.foreign {
 		mode = "TRUNCATE"
 		c.waitUntilRead()
+	} else if st.held {
+		return nil // it can't be started again
 	}
 	c.foreign = st.foreign
 	killpoint.Hit("vfs/checkpoint-finish")
-	_, _, err := c.pass(mode)
-	killpoint.Hit("vfs/checkpoint-finished")
-	return err
+	began := time.Now()
+	defer func() {
+		c.finished = time.Now()
+		c.held = c.finished.Sub(began)
+	}()
+	for range maxFinishes {
+		busy, _, err := c.pass(mode)
+		killpoint.Hit("vfs/checkpoint-finished")
+		gaveUp := st.gaveUp
+		st = c.tap.stats()
+		if err != nil || !busy || st.gaveUp == gaveUp {
+			return err
+		}
+	}
+	return nil
 }
 
 // readPatience is how long a checkpoint that is to start the log again waits for what other processes have
@@ -163,22 +236,22 @@ func (c *checkpointer) waitUntilRead() {
 	}
 }
 
-// pass runs one checkpoint and returns the frames in the log and how many of
-// them are in the database file.
-func (c *checkpointer) pass(mode string) (logged, copied int64, err error) {
+// pass runs one checkpoint. busy says that locks of others kept it from its end; copied is the number of frames of the log that are in
+// the database file.
+func (c *checkpointer) pass(mode string) (busy bool, copied int64, err error) {
 	rows, err := c.conn.Query("PRAGMA wal_checkpoint("+mode+")", []driver.Value{})
 	if err != nil {
-		return 0, 0, err
+		return false, 0, err
 	}
 	defer rows.Close()
 	row := make([]driver.Value, 3)
 	if err := rows.Next(row); err != nil {
 		if err == io.EOF {
-			return 0, 0, nil
+			return false, 0, nil
 		}
-		return 0, 0, err
+		return false, 0, err
 	}
-	logged, _ = row[1].(int64)
+	refused, _ := row[0].(int64)
 	copied, _ = row[2].(int64)
-	return logged, copied, nil
+	return refused != 0, copied, nil
 }

@@ -86,9 +86,12 @@ type Config struct {
 	OnFull     OnFull        // _on_full; "": Squash
 	Checkpoint Checkpoint    // _checkpoint; "": CheckpointSeawal
 
-	RingBytes       int64 // memory for captured frames of one database, bytes; 0: DefaultRingBytes
-	MaxWAL          int64 // size of the log at which OnFull applies, bytes; 0: DefaultMaxWAL
-	CheckpointBytes int64 // size of the log at which a checkpoint is made to finish, bytes; 0: DefaultCheckpointBytes
+	RingBytes int64 // memory for captured frames of one database, bytes; 0: DefaultRingBytes
+	MaxWAL    int64 // size of the log at which OnFull applies, bytes; 0: DefaultMaxWAL
+
+	// CheckpointBytes is the size of the log, in bytes, at which it is started again whatever it takes; 0: DefaultCheckpointBytes. From
+	// 1,000 frames on that is done as often as writers needn't be held for it for more than a 32nd of the time.
+	CheckpointBytes int64
 
 	// CloseTimeout is how long closing the last *sql.DB of a database may take to
 	// ship the rest; 0: DefaultCloseTimeout.

@@ -73,6 +73,10 @@
 ** exclusively, and the shim answers SQLITE_BUSY there, as a reader would. Past mxWal bytes
 ** either writers wait (isBlock) or the log is let go, and the ranges become gaps.
 **
+** Our checkpointer holds the writers up for the end of the log, so that the next one starts it again. For that every reader has to be
+** gone that keeps an older state, and so has every writer that has begun to read: these go first for LET_PASS_MS (lockForApp),
+** the others are waited for, a few milliseconds in all (lockReaders). Who begins meanwhile waits before it reads (waitForFinish).
+**
 ** An EXCLUSIVE lock on the database file (to leave WAL mode, for locking_mode=EXCLUSIVE, for a commit
 ** in a rollback journal mode) is in conflict with our own connections, which keep a SHARED one while they have
 ** the WAL open. Where the application meets them it waits until Go has closed them, which is at once in WAL mode.
@@ -202,6 +206,13 @@ static int walFileControl(sqlite3_file *pFile, int op, void *pArg){
 }
 
 /******************************* Main files **********************************/
+
+/* Nanoseconds that nobody sets back. */
+static i64 monotonic(void){
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (i64)t.tv_sec*1000000000 + t.tv_nsec;
+}
 
 /* An absolute time for pthread_cond_timedwait(). */
 static struct timespec inMilliseconds(int ms){
@@ -363,7 +374,8 @@ static int mainUnlock(sqlite3_file *pFile, int eLock){
 }
 
 /* PRAGMA seawal_...; SQLITE_NOTFOUND for every other. azArg is SQLite's: 0 the answer, 1 the name, 2 the value. */
-static int mainPragma(SeawalTail *p, char **azArg){
+static int mainPragma(sqlite3_file *pFile, char **azArg){
+  SeawalTail *p = TAIL(pFile);
   char *zOut = 0;
   int isError = 0;
   int eRemote = -1;
@@ -371,6 +383,9 @@ static int mainPragma(SeawalTail *p, char **azArg){
     p->isExclusive = sqlite3_stricmp(azArg[2], "exclusive")==0;
   }
   if( strncmp(azArg[1], "seawal_", 7)!=0 ) return SQLITE_NOTFOUND;
+  if( p->eRole==SEAWAL_CHECKPOINT && strcmp(azArg[1], "seawal_sync")==0 ){
+    return ORIGFILE(pFile)->xSync(pFile, SQLITE_SYNC_NORMAL);
+  }
   if( strcmp(azArg[1], "seawal_checkpoint_attached")==0 && p->db ){
     sqlite3_wal_hook(p->db, attachedHook, 0);
     p->isHooked = 1;
@@ -399,7 +414,7 @@ static int mainFileControl(sqlite3_file *pFile, int op, void *pArg){
       p->isAutoOff = atoi(((char**)pArg)[2])<=0;
       p->isAutoLent = p->isHooked = 0;
     }
-    rc = mainPragma(p, (char**)pArg);
+    rc = mainPragma(pFile, (char**)pArg);
     if( rc!=SQLITE_NOTFOUND ) return rc;
   }
   if( op==FCNTL_IS_TAPPED ){ *(int*)pArg = 1; return SQLITE_OK; }
@@ -438,6 +453,13 @@ static int mainShmUnmap(sqlite3_file *pFile, int deleteFlag){
   return ORIGFILE(pFile)->xShmUnmap(pFile, deleteFlag);
 }
 
+/* Says whether a connection of the application that has read lock iRead has to wait before it asks for WAL_WRITE_LOCK. Who began
+** before our checkpointer wanted it goes first: with its read lock it would keep the log from being started again. */
+static int isHeldUpLocked(const SeawalTap *pTap, int iRead){
+  if( pTap->isOurs || isLogFullLocked(pTap) ) return 1;
+  return pTap->nWant>0 && (iRead<=0 || pTap->isImpatient);
+}
+
 /* Takes WAL_WRITE_LOCK for a connection of the application. It waits while our checkpointer
 ** has the lock or is next for it (a few fsyncs at most, where the application's own
 ** checkpoint would have cost it as much), so that nobody sees an SQLITE_BUSY that is
@@ -445,13 +467,16 @@ static int mainShmUnmap(sqlite3_file *pFile, int deleteFlag){
 static int lockForApp(sqlite3_file *pFile){
   SeawalTail *p = TAIL(pFile);
   SeawalTap *pTap = p->pTap;
+  int isStuck = p->iReadLock>0;
   int rc;
   pthread_mutex_lock(&pTap->mutex);
-  while( pTap->isOurs || pTap->nWant || isLogFullLocked(pTap) ){
+  pTap->nStuck += isStuck;
+  while( isHeldUpLocked(pTap, p->iReadLock) ){
     struct timespec t = inMilliseconds(20);
     if( p->db && sqlite3_is_interrupted(p->db) ) break;
     pthread_cond_timedwait(&pTap->cond, &pTap->mutex, &t);
   }
+  pTap->nStuck -= isStuck;
   pthread_mutex_unlock(&pTap->mutex);
   rc = ORIGFILE(pFile)->xShmLock(pFile, WAL_WRITE_LOCK, 1, SQLITE_SHM_LOCK|SQLITE_SHM_EXCLUSIVE);
   return rc;
@@ -460,7 +485,9 @@ static int lockForApp(sqlite3_file *pFile){
 /* Takes WAL_WRITE_LOCK for our checkpointer: waits until the application's
 ** transaction is over, for at most 100 ms. */
 static int lockForUs(sqlite3_file *pFile){
-  SeawalTap *pTap = TAIL(pFile)->pTap;
+  SeawalTail *p = TAIL(pFile);
+  SeawalTap *pTap = p->pTap;
+  i64 iLetPass = monotonic() + (i64)LET_PASS_MS*1000000;
   int nTry = 100;
   int rc;
   pthread_mutex_lock(&pTap->mutex);
@@ -474,11 +501,14 @@ static int lockForUs(sqlite3_file *pFile){
     pthread_mutex_lock(&pTap->mutex);
     if( rc!=SQLITE_BUSY ) break;
     if( pthread_cond_timedwait(&pTap->cond, &pTap->mutex, &t)==ETIMEDOUT && --nTry==0 ) break;
+    if( monotonic()>=iLetPass ) pTap->isImpatient = 1;
   }
   pTap->nWant--;
+  pTap->isImpatient = 0;
   if( rc==SQLITE_OK ) pTap->isOurs = 1;
   pthread_cond_broadcast(&pTap->cond);
   pthread_mutex_unlock(&pTap->mutex);
+  p->nPatience = READER_LOOKS;
   return rc;
 }
 
@@ -513,6 +543,26 @@ static void waitUntilRead(SeawalTap *pTap){
   }
   pTap->isFinishing = 0;
   pthread_mutex_unlock(&pTap->mutex);
+}
+
+/* Locks slots of readers exclusively. Our checkpointer, which holds the writers up meanwhile, waits a moment for those who read an
+** older state, but not for a writer that has begun to read and waits for the checkpointer. */
+static int lockReaders(sqlite3_file *pFile, int iSlot, int n, int flags){
+  SeawalTail *p = TAIL(pFile);
+  SeawalTap *pTap = p->pTap;
+  const struct timespec pause = {0, READER_PAUSE_US*1000};
+  for(;;){
+    int isStuck;
+    int rc = ORIGFILE(pFile)->xShmLock(pFile, iSlot, n, flags);
+    if( rc!=SQLITE_BUSY || p->eRole!=SEAWAL_CHECKPOINT || !p->isWriter || p->nPatience==0 ) return rc;
+    pthread_mutex_lock(&pTap->mutex);
+    isStuck = pTap->nStuck>0;
+    pTap->stats.nGaveUp += isStuck;
+    pthread_mutex_unlock(&pTap->mutex);
+    if( isStuck ) return rc;
+    p->nPatience--;
+    nanosleep(&pause, 0);
+  }
 }
 
 static int mainWriteLock(sqlite3_file *pFile, int flags){
@@ -562,6 +612,7 @@ static int mainShmLock(sqlite3_file *pFile, int iSlot, int n, int flags){
       pthread_mutex_unlock(&pTap->mutex);
     }
     if( isBusy ) return SQLITE_BUSY;
+    if( iSlot>WAL_READ_LOCK0 ) return lockReaders(pFile, iSlot, n, flags);
   }
   if( (p->mWrote & 2) && iSlot>WAL_READ_LOCK0 && flags==(SQLITE_SHM_LOCK|SQLITE_SHM_SHARED)
    && p->eRole==SEAWAL_APP && waitForFinish(p) ){

@@ -62,6 +62,7 @@ struct SeawalStats {
   uint64_t nForeign;         /* times that another process's commits were found */
   uint64_t nGap;             /* times that only the outcome was known */
   uint64_t nHeld;            /* WAL restarts refused */
+  uint64_t nGaveUp;          /* times that the checkpointer let a writer pass that had begun to read */
   uint64_t nLate;            /* invariant: bytes still held at the end of a commit. Must stay 0 */
   uint64_t nRing;            /* bytes in use in the ring now */
   uint32_t mxFrame;          /* frames in the WAL */

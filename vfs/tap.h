@@ -59,6 +59,14 @@ typedef sqlite3_int64 i64;
 ** committed to be read back. */
 #define FINISH_WAIT_MS    100
 
+/* How often it looks, with the writers held up, whether the readers of an older state are gone: for 3 ms at least, in all. Most read for
+** less than that; one that takes longer keeps the log from being started again, as it would be for anybody. */
+#define READER_LOOKS       64
+#define READER_PAUSE_US    50       /* between two; nobody tells when a reader is gone */
+
+/* How long our checkpointer lets those pass that began before it wanted WAL_WRITE_LOCK. */
+#define LET_PASS_MS         2
+
 #define TAIL_MAGIC         0x5ea3a1f1u
 
 typedef struct SeawalMethods SeawalMethods;
@@ -93,6 +101,7 @@ struct SeawalTail {
   int isWriter;              /* holds WAL_WRITE_LOCK */
   int isUnsure;              /* the wal-index was invalid when the lock was taken */
   int iReadLock;             /* read lock held, -1 for none */
+  int nPatience;             /* _CHECKPOINT only: looks that are left of READER_LOOKS */
   int mWrote;                /* bit 0: this transaction has had WAL_WRITE_LOCK; bit 1: the one before had */
   int isAutoOff;             /* wal_autocheckpoint was set to 0 */
   int isAutoLent;            /* and is on while the connection is EXCLUSIVE */
@@ -134,6 +143,8 @@ struct SeawalTap {
   int isOurs;                /* our checkpointer holds WAL_WRITE_LOCK */
   int isFinishing;           /* and waits for ranges to be read before it starts the log again */
   int nWant;                 /* our checkpointer waits for WAL_WRITE_LOCK: others let it pass */
+  int isImpatient;           /* and has done so for long enough: also those that have begun to read */
+  int nStuck;                /* connections that wait for it to let go, with a read lock that it waits for */
   int nLocked;               /* our own connections that have a lock on the file */
   int nStrong;               /* and of them, those with more than a SHARED one: for a moment only */
   int nGiveWay;              /* connections of the application that wait for them to let go */
