@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"iter"
 	"math"
 	"strings"
 	"testing"
 
 	"seawal/internal/segment"
 	"seawal/store"
+	"seawal/store/storetest"
 )
 
 // sameTimelines wants what was found to lead where the documents did.
@@ -153,6 +156,62 @@ func TestDamagedReplicaIsFound(t *testing.T) {
 		got, err := ReadReplica(ctx, src.s)
 		if err != nil || got.ID != want.ID || got.PageSize != want.PageSize || got.Damage == nil || !strings.Contains(got.Damage.Error(), segment.ReplicaName) {
 			t.Errorf("%+v, %v", got, err)
+		}
+	}
+}
+
+// What was lost is found with a few requests for each pair of timelines, however long they and their logs are.
+func TestFoundTimelinesCost(t *testing.T) {
+	src, ctx := newSource(t), context.Background()
+	src.log(1, 1)
+	src.snapshot(src.pos)
+	for range 400 {
+		src.log(1, 1)
+	}
+	const n = 12
+	for i := uint32(2); i <= n; i++ {
+		src.fork(i, src.pos)
+		src.log(2, 1)
+	}
+	want, err := Timelines(ctx, src.s)
+	check(t, err)
+	for i := uint32(1); i <= n; i++ {
+		check(t, src.s.Delete(ctx, segment.TimelineName(i)))
+	}
+	var counts store.Counts
+	got, err := Timelines(ctx, store.Count(src.s, &counts))
+	check(t, err)
+	sameTimelines(t, "all gone", got, want)
+	if u := counts.Usage(); u.List.Requests+u.Read.Requests+u.Stat.Requests > 6*n*n {
+		t.Errorf("%d timelines took %d lists, %d reads and %d stats", n, u.List.Requests, u.Read.Requests, u.Stat.Requests)
+	}
+}
+
+// Where there is no replica, what else there is isn't looked through for one: the folders of others, for a URL that lacks the name of its own.
+func TestNoReplicaAmongOthersIsCheap(t *testing.T) {
+	s, ctx := storetest.NewMemory(), context.Background()
+	for i := range 50 {
+		put(t, s, fmt.Sprintf("app/00000001/log/%016x", i+1), "")
+	}
+	l := &listed{Store: s}
+	if _, err := ReadReplica(ctx, l); !errors.Is(err, store.ErrNotExist) || l.names > 0 {
+		t.Errorf("%v, with %d names listed", err, l.names)
+	}
+}
+
+// listed counts the names that were listed.
+type listed struct {
+	store.Store
+	names int
+}
+
+func (l *listed) List(ctx context.Context, prefix, after string) iter.Seq2[store.Object, error] {
+	return func(yield func(store.Object, error) bool) {
+		for o, err := range l.Store.List(ctx, prefix, after) {
+			l.names++
+			if !yield(o, err) {
+				return
+			}
 		}
 	}
 }

@@ -84,7 +84,7 @@ func CreateTimeline(ctx context.Context, s store.Store, t Timeline) error {
 // plus one for each gap in the numbers; and more where a timeline.json is damaged or gone, see Timeline.Damage.
 func Timelines(ctx context.Context, s store.Store) ([]Timeline, error) {
 	var all []Timeline
-	seen := false // a list has shown the timeline.json that is read next
+	seen := false // a list has shown something of the timeline that is read next
 	for n := uint32(1); ; {
 		t, err := ReadTimeline(ctx, s, n)
 		if err == nil {
@@ -114,8 +114,8 @@ func Timelines(ctx context.Context, s store.Store) ([]Timeline, error) {
 		if next == 0 {
 			return all, nil
 		}
-		// It may have come between the read and the list, but only once.
-		if next == n && (seen || name != segment.TimelineName(n)) {
+		// It may have come between the read and the list, with its first segments, but only once.
+		if next == n && seen {
 			gone := fmt.Errorf("%s: %w, but there is %s", segment.TimelineName(n), store.ErrNotExist, name)
 			if t, err = findTimeline(ctx, s, n, gone); err != nil {
 				return nil, err
