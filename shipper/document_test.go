@@ -134,3 +134,29 @@ func TestLostReplica(t *testing.T) {
 		w.verify()
 	})
 }
+
+// A timeline.json is gone, and nothing is left that tells who opened it. That is in nobody's way: who knows the end of the replica goes on from it, and
+// who doesn't begins the next timeline.
+func TestTimelineOfNobody(t *testing.T) {
+	for timeline, between := range map[uint32]func(w *world){1: func(*world) {}, 2: (*world).loseFolder} {
+		bubble(t, func(t *testing.T) {
+			w := shipped(t, true)
+			between(w)
+			for _, object := range strings.Fields(w.objects()) {
+				if strings.HasPrefix(object, segment.LogPrefix(1)) || strings.HasPrefix(object, segment.SnapshotPrefix(1)) {
+					w.damageObject(object, func(b []byte) []byte { return b[:len(b)/2] })
+				}
+			}
+			w.damageObject(segment.TimelineName(1), nil)
+			w.start()
+			defer func() { _ = w.kill() }()
+			time.Sleep(time.Minute)
+			if st := w.sh.Status(); st.Err != nil || st.Durable.Timeline != timeline {
+				t.Fatalf("status %+v, want timeline %d", st, timeline)
+			}
+			w.commit(2)
+			w.flush()
+			w.stop()
+		})
+	}
+}

@@ -74,8 +74,8 @@ func (s *Shipper) mendDocuments(ctx context.Context) error {
 		s.rep.Damage = nil // it was said
 	}
 	for i, t := range s.all {
-		if t.Damage == nil || t.Lost {
-			continue
+		if t.Damage == nil || t.Lost || t.Writer.IsZero() {
+			continue // nothing is wrong, or nobody knows what it said
 		}
 		t.Created = time.Now()
 		if err := create(t.Damage, func() error { return replica.CreateTimeline(ctx, s.store, t) }); err != nil {
