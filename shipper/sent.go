@@ -5,6 +5,7 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"seawal/internal/replica"
 	"seawal/internal/segment"
@@ -12,7 +13,7 @@ import (
 
 // A process that is killed while a segment is under way leaves a replica that may go further than anybody knows. The next process has
 // to know that segment for ours, and not a clone's: so what is about to be sent is written down before, behind the position in the
-// position file. There is one under way at a time; some more are kept, since one may arrive after the next process has sent another one.
+// position file. There is one under way at a time; some more are kept, also of the processes before: one may arrive after the next process has sent another one.
 
 // sentKept is how many of the last segments are written down.
 const sentKept = 8
@@ -40,8 +41,8 @@ func (s *Shipper) noteSent(x sent) {
 	s.tellMu.Lock()
 	defer s.tellMu.Unlock()
 	t := s.telling
-	if t == nil {
-		return
+	if t == nil || t.lastSent == x {
+		return // one that is tried again drives none of the others out
 	}
 	le := binary.LittleEndian
 	b := le.AppendUint64(make([]byte, 0, sentSize), x.pos.Tx)
@@ -50,8 +51,20 @@ func (s *Shipper) noteSent(x sent) {
 	b = le.AppendUint32(b, crc32.ChecksumIEEE(b))
 	if _, err := t.file.WriteAt(b, sentOffset+int64(t.sent%sentKept)*sentSize); err != nil {
 		s.log.Warn("writing down what is about to be sent", "err", err)
+		return
 	}
-	t.sent++
+	t.sent, t.lastSent = t.sent+1, x
+}
+
+// nextSent is the place of the next record behind those of the processes before, which stay as long as there is room: one behind the newest.
+func nextSent(dir string) (next int) {
+	var newest replica.Pos
+	for i, x := range readSlots(dir) {
+		if x.pos.Compare(newest) > 0 {
+			next, newest = i+1, x.pos
+		}
+	}
+	return next
 }
 
 // rememberSent reads in a state folder how far the processes before came: what the replica has is known to be from here up to there.
@@ -86,7 +99,12 @@ func (s *Shipper) rememberOthers() {
 }
 
 // readSent is what the processes before were about to send last.
-func readSent(dir string) (all []sent) {
+func readSent(dir string) []sent {
+	return slices.DeleteFunc(readSlots(dir), func(x sent) bool { return x.pos.IsZero() })
+}
+
+// readSlots is readSent with the places of the records; one that can't be read is zero.
+func readSlots(dir string) (all []sent) {
 	b, err := os.ReadFile(filepath.Join(dir, positionFile))
 	if err != nil {
 		return nil
@@ -94,9 +112,11 @@ func readSent(dir string) (all []sent) {
 	le := binary.LittleEndian
 	for at := sentOffset; at+sentSize <= len(b); at += sentSize {
 		r := b[at : at+sentSize]
+		var x sent
 		if le.Uint32(r[20:]) == crc32.ChecksumIEEE(r[:20]) {
-			all = append(all, sent{replica.Pos{Timeline: le.Uint32(r[16:]), Tx: le.Uint64(r)}, le.Uint64(r[8:])})
+			x = sent{replica.Pos{Timeline: le.Uint32(r[16:]), Tx: le.Uint64(r)}, le.Uint64(r[8:])}
 		}
+		all = append(all, x)
 	}
 	return all
 }

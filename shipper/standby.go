@@ -148,7 +148,9 @@ type telling struct {
 	epoch uint64
 	file  *os.File
 	last  position
-	sent  int // records written by noteSent
+	sent  int // place of the next record of noteSent
+
+	lastSent sent // by this process
 }
 
 // Tell writes down, for stand-bys and for the next process, how far this one is, if that has changed. It does nothing unless this process ships.
@@ -184,7 +186,7 @@ func (s *Shipper) beginTelling() error {
 		return fmt.Errorf("open the position file: %w", err)
 	}
 	s.tellMu.Lock()
-	s.telling = &telling{epoch: rand.Uint64(), file: f}
+	s.telling = &telling{epoch: rand.Uint64(), file: f, sent: nextSent(s.cfg.StateDir)}
 	s.tellMu.Unlock()
 	if s.sharer != nil {
 		s.hearWakes()
