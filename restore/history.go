@@ -117,15 +117,16 @@ func (h *history) lost(n, timeline uint32) error {
 
 // damagedDocuments are those that the history was found without.
 func (h *history) damagedDocuments() (all []Avoided) {
-	add := func(object string, err error) {
+	add := func(object string, err error, found string) {
 		if err != nil {
-			all = append(all, Avoided{Object: object, Reason: fmt.Sprintf("%v; what it said was found in the segments", err)})
+			all = append(all, Avoided{Object: object, Reason: fmt.Sprintf("%v; %s", err, found)})
 		}
 	}
-	add(segment.ReplicaName, h.replica.Damage)
+	add(segment.ReplicaName, h.replica.Damage, replica.AllFound)
 	for _, b := range h.branches {
 		if t, ok := h.find(b.timeline); ok {
-			add(segment.TimelineName(b.timeline), t.Damage)
+			found, _ := t.Found()
+			add(segment.TimelineName(b.timeline), t.Damage, found)
 		}
 	}
 	return all

@@ -1,6 +1,7 @@
 package shipper
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -132,6 +133,35 @@ func TestLostReplica(t *testing.T) {
 		w.flush()
 		w.stop()
 		w.verify()
+	})
+}
+
+// A timeline that begins with a snapshot says nowhere else which one it left: its timeline.json isn't made again without that, since there may be a copy of it.
+func TestTimelineWithoutItsParent(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := shipped(t, true)
+		w.vacuum(1024, 0)
+		w.start()
+		w.position()
+		w.flush()
+		w.stop()
+		name := segment.TimelineName(2)
+		w.damageObject(name, nil)
+		for range 2 {
+			w.start()
+			w.position()
+			w.commit(2)
+			w.flush()
+			st := w.sh.Status()
+			if st.Err != nil || st.Durable.Timeline != 2 || !strings.Contains(st.Notice, name) || !strings.Contains(st.Notice, "--timeline") {
+				t.Errorf("status %+v", st)
+			}
+			w.stop()
+			w.verifyAt(st.Durable)
+			if _, err := replica.ReadTimeline(t.Context(), w.store, 2); !errors.Is(err, store.ErrNotExist) {
+				t.Errorf("%s is there: %v", name, err)
+			}
+		}
 	})
 }
 

@@ -53,32 +53,36 @@ func (s *Shipper) reach(ctx context.Context, newest uint32, damage error) (repli
 }
 
 // mendDocuments creates again what is gone of replica.json and the timelines' timeline.json, from what the segments tell. One that
-// is damaged stays as it is: what the segments tell takes its place for whoever reads it.
+// is damaged stays as it is: what the segments tell takes its place for whoever reads it. So does one that they don't tell all of: there may be a copy of it.
 func (s *Shipper) mendDocuments(ctx context.Context) error {
-	create := func(damage error, do func() error) error {
-		done := "what it said was found in the segments"
-		if errors.Is(damage, store.ErrNotExist) {
+	create := func(damage error, found string, do func() error) error {
+		if errors.Is(damage, store.ErrNotExist) && do != nil {
 			if err := do(); err != nil && !errors.Is(err, store.ErrExist) {
 				return err
 			}
-			done += ", and it was made again"
+			found += ", and it was made again"
 		}
-		s.noticeDocument(damage, done)
+		s.noticeDocument(damage, found)
 		return nil
 	}
 	if r := s.rep; r.Damage != nil {
 		r.Created, r.Name = time.Now(), filepath.Base(s.cfg.DBPath)
-		if err := create(r.Damage, func() error { return replica.CreateReplica(ctx, s.store, r) }); err != nil {
+		if err := create(r.Damage, replica.AllFound, func() error { return replica.CreateReplica(ctx, s.store, r) }); err != nil {
 			return err
 		}
 		s.rep.Damage = nil // it was said
 	}
 	for i, t := range s.all {
-		if t.Damage == nil || t.Lost || t.Writer.IsZero() {
-			continue // nothing is wrong, or nobody knows what it said
+		if t.Damage == nil || t.Lost {
+			continue
 		}
 		t.Created = time.Now()
-		if err := create(t.Damage, func() error { return replica.CreateTimeline(ctx, s.store, t) }); err != nil {
+		do := func() error { return replica.CreateTimeline(ctx, s.store, t) }
+		found, whole := t.Found()
+		if !whole || t.Writer.IsZero() {
+			do = nil
+		}
+		if err := create(t.Damage, found, do); err != nil {
 			return err
 		}
 		s.all[i].Damage = nil

@@ -27,10 +27,24 @@ type Timeline struct {
 	Created  time.Time  `json:"created"`
 
 	// Damage is what is wrong with the document: it is corrupt, or gone (store.ErrNotExist). What it said was found in the segments then, and
-	// only Reason and Created are not what they were; unless Lost says that it could not be found: where the timeline comes from is
-	// not known, and none of it can be restored.
+	// only Reason and Created are not what they were, and the parent of one that begins with a snapshot, which Found tells; unless Lost says
+	// that it could not be found: where the timeline comes from is not known, and none of it can be restored.
 	Damage error `json:"-"`
 	Lost   bool  `json:"-"`
+}
+
+// AllFound says, for people, that a document with Damage is no loss.
+const AllFound = "what it said was found in the segments"
+
+// Found says, for people, what is known of a timeline with Damage; whole is false when that isn't all that leads to older points.
+func (t Timeline) Found() (text string, whole bool) {
+	switch {
+	case t.Lost:
+		return "where it came from is not known", false
+	case t.Timeline > 1 && t.Parent == 0:
+		return "it begins with a snapshot, and the timeline that it left, if it left one, is not known: what is older is restored with --timeline", false
+	}
+	return AllFound, true
 }
 
 func (t Timeline) validate() error {
