@@ -194,8 +194,10 @@ func (s *Shipper) meet(ctx context.Context, rep replica.Replica, p *pinned) erro
 		return fmt.Errorf("%w: it opened timeline %d (%s), this database was shipped on %d; run restore to follow it, or remove %s to go on from here on a timeline of its own",
 			ErrFenced, newest.Timeline, newest.Reason, st.Position.Timeline, s.cfg.StateDir)
 	}
-	if err := s.mendDocuments(ctx); err != nil {
-		return err
+	if s.state != nil { // else it may be another database's, and the next start mends it
+		if err := s.mendDocuments(ctx); err != nil {
+			return err
+		}
 	}
 	s.newest = newest.Timeline
 	if newest.PageSize = rep.PageSize; newest.Timeline != 0 {

@@ -190,3 +190,26 @@ func TestTimelineOfNobody(t *testing.T) {
 		})
 	}
 }
+
+// A database that a replica is not of writes nothing to it, also when one of its documents is gone.
+func TestNothingIsMendedOfAnothersReplica(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		other := shippedTwice(t)
+		other.damageObject(segment.ReplicaName, nil)
+		other.damageObject(segment.TimelineName(2), nil)
+		before := other.objects()
+		w := shipped(t, true)
+		w.loseFolder()
+		w.m.set(nil)
+		w.offline(w.txOn(12, 40)) // pages of its own
+		w.store = other.store
+		w.start()
+		if err := w.sh.Flush(t.Context()); !errors.Is(err, ErrOtherDatabase) {
+			t.Errorf("flush: %v", err)
+		}
+		_ = w.kill() // it failed
+		if after := w.objects(); after != before {
+			t.Errorf("objects:\n%s\nwere\n%s", after, before)
+		}
+	})
+}

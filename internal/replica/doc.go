@@ -10,7 +10,8 @@
 //	00000001/snapshot/...     snapshots
 //	00000002/timeline.json    the next timeline, which left its parent at ParentTx
 //
-// Both documents are JSON and never change once they are there; the last field is a checksum of the rest, in every version. They are written
+// Both documents are JSON and never change once they are there; the last field is a checksum of the rest (XXH3-64), in every
+// format version; documents from before there was one lack it. They are written
 // create-if-absent: who creates a timeline first owns it. A lost acknowledgement is
 // told from a lost race by reading back, because each document carries the random
 // id of its writer. What they say can be found in the segments again (found.go).
