@@ -45,6 +45,38 @@ func TestReplicaComesBack(t *testing.T) {
 	}
 }
 
+// Documents from before there was a checksum are read as they are, and nothing is said of them.
+func TestDocumentsWithoutChecksum(t *testing.T) {
+	s, ctx := storetest.NewMemory(), context.Background()
+	put(t, s, segment.ReplicaName, `{
+  "format": 1,
+  "id": "1ac8ab171e95da4fc9cd78c6e2f20dbd",
+  "page_size": 4096,
+  "created": "2026-01-02T03:04:05Z",
+  "name": "app.db"
+}
+`)
+	put(t, s, segment.TimelineName(1), `{
+  "format": 1,
+  "timeline": 1,
+  "parent": 0,
+  "parent_tx": 0,
+  "page_size": 4096,
+  "reason": "first snapshot",
+  "writer": "2ac8ab171e95da4fc9cd78c6e2f20dbd",
+  "created": "2026-01-02T03:04:05Z"
+}
+`)
+	r, err := ReadReplica(ctx, s)
+	if err != nil || r.Damage != nil || r.ID.String() != "1ac8ab171e95da4fc9cd78c6e2f20dbd" || r.Name != "app.db" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	all, err := Timelines(ctx, s)
+	if err != nil || len(all) != 1 || all[0].Damage != nil || all[0].Reason != "first snapshot" || all[0].Writer.String() != "2ac8ab171e95da4fc9cd78c6e2f20dbd" {
+		t.Errorf("%+v, %v", all, err)
+	}
+}
+
 func TestTimelineComesBack(t *testing.T) {
 	s, ctx := storetest.NewMemory(), context.Background()
 	want := Timeline{Timeline: 2, Parent: 1, ParentTx: 42, Reason: "failover", Writer: segment.NewID(), Created: time.Now()}
