@@ -456,7 +456,7 @@ static int mainShmUnmap(sqlite3_file *pFile, int deleteFlag){
 /* Says whether a connection of the application that has read lock iRead has to wait before it asks for WAL_WRITE_LOCK. Who began
 ** before our checkpointer wanted it goes first: with its read lock it would keep the log from being started again. */
 static int isHeldUpLocked(const SeawalTap *pTap, int iRead){
-  if( pTap->isOurs || isLogFullLocked(pTap) ) return 1;
+  if( pTap->nOurs || isLogFullLocked(pTap) ) return 1;
   return pTap->nWant>0 && (iRead<=0 || pTap->isImpatient);
 }
 
@@ -468,17 +468,27 @@ static int lockForApp(sqlite3_file *pFile){
   SeawalTail *p = TAIL(pFile);
   SeawalTap *pTap = p->pTap;
   int isStuck = p->iReadLock>0;
+  int isMet;
+  u64 iOurs;
   int rc;
-  pthread_mutex_lock(&pTap->mutex);
-  pTap->nStuck += isStuck;
-  while( isHeldUpLocked(pTap, p->iReadLock) ){
-    struct timespec t = inMilliseconds(20);
-    if( p->db && sqlite3_is_interrupted(p->db) ) break;
-    pthread_cond_timedwait(&pTap->cond, &pTap->mutex, &t);
-  }
-  pTap->nStuck -= isStuck;
-  pthread_mutex_unlock(&pTap->mutex);
-  rc = ORIGFILE(pFile)->xShmLock(pFile, WAL_WRITE_LOCK, 1, SQLITE_SHM_LOCK|SQLITE_SHM_EXCLUSIVE);
+  do{
+    pthread_mutex_lock(&pTap->mutex);
+    pTap->nStuck += isStuck;
+    while( isHeldUpLocked(pTap, p->iReadLock) ){
+      struct timespec t = inMilliseconds(20);
+      if( p->db && sqlite3_is_interrupted(p->db) ) break;
+      pthread_cond_timedwait(&pTap->cond, &pTap->mutex, &t);
+    }
+    pTap->nStuck -= isStuck;
+    iOurs = pTap->iOurs;
+    pthread_mutex_unlock(&pTap->mutex);
+    rc = ORIGFILE(pFile)->xShmLock(pFile, WAL_WRITE_LOCK, 1, SQLITE_SHM_LOCK|SQLITE_SHM_EXCLUSIVE);
+    if( rc!=SQLITE_BUSY || (p->db && sqlite3_is_interrupted(p->db)) ) return rc;
+    /* Our checkpointer may have been quicker since. */
+    pthread_mutex_lock(&pTap->mutex);
+    isMet = pTap->nOurs>0 || pTap->iOurs!=iOurs;
+    pthread_mutex_unlock(&pTap->mutex);
+  }while( isMet );
   return rc;
 }
 
@@ -495,17 +505,21 @@ static int lockForUs(sqlite3_file *pFile){
   for(;;){
     struct timespec t = inMilliseconds(1);   /* nobody tells when another process lets go */
     /* Not held across the call below: xShmLock makes a system call at most,
-    ** and a release that comes in between is seen by the next attempt. */
+    ** and a release that comes in between is seen by the next attempt. It counts as ours before it is: a
+    ** connection of the application that is refused has to know by whom. */
+    pTap->nOurs++;
     pthread_mutex_unlock(&pTap->mutex);
     rc = ORIGFILE(pFile)->xShmLock(pFile, WAL_WRITE_LOCK, 1, SQLITE_SHM_LOCK|SQLITE_SHM_EXCLUSIVE);
     pthread_mutex_lock(&pTap->mutex);
+    if( rc==SQLITE_OK ) pTap->iOurs++;
+    else pTap->nOurs--;
     if( rc!=SQLITE_BUSY ) break;
+    pthread_cond_broadcast(&pTap->cond);
     if( pthread_cond_timedwait(&pTap->cond, &pTap->mutex, &t)==ETIMEDOUT && --nTry==0 ) break;
     if( monotonic()>=iLetPass ) pTap->isImpatient = 1;
   }
   pTap->nWant--;
   pTap->isImpatient = 0;
-  if( rc==SQLITE_OK ) pTap->isOurs = 1;
   pthread_cond_broadcast(&pTap->cond);
   pthread_mutex_unlock(&pTap->mutex);
   p->nPatience = READER_LOOKS;
@@ -522,7 +536,7 @@ static int waitForFinish(SeawalTail *p){
   SeawalTap *pTap = p->pTap;
   int isWaited = 0;
   pthread_mutex_lock(&pTap->mutex);
-  while( pTap->isOurs || pTap->nWant ){
+  while( pTap->nOurs || pTap->nWant ){
     struct timespec t = inMilliseconds(20);
     if( p->db && sqlite3_is_interrupted(p->db) ) break;
     isWaited = 1;
@@ -582,7 +596,7 @@ static int mainWriteLock(sqlite3_file *pFile, int flags){
   rc = ORIGFILE(pFile)->xShmLock(pFile, WAL_WRITE_LOCK, 1, flags);
   SEAWAL_POINT("shim/write-lock-released");
   pthread_mutex_lock(&pTap->mutex);
-  if( p->eRole!=SEAWAL_APP ) pTap->isOurs = 0;
+  if( p->eRole!=SEAWAL_APP ) pTap->nOurs--;
   if( p->eRole!=SEAWAL_APP || pTap->nWant ) pthread_cond_broadcast(&pTap->cond);
   pthread_mutex_unlock(&pTap->mutex);
   return rc;
@@ -614,7 +628,8 @@ static int mainShmLock(sqlite3_file *pFile, int iSlot, int n, int flags){
     if( isBusy ) return SQLITE_BUSY;
     if( iSlot>WAL_READ_LOCK0 ) return lockReaders(pFile, iSlot, n, flags);
   }
-  if( (p->mWrote & 2) && iSlot>WAL_READ_LOCK0 && flags==(SQLITE_SHM_LOCK|SQLITE_SHM_SHARED)
+  /* A writer that has just started the log again takes another read lock: it is what our checkpointer waits for. */
+  if( (p->mWrote & 2) && !p->isWriter && iSlot>WAL_READ_LOCK0 && flags==(SQLITE_SHM_LOCK|SQLITE_SHM_SHARED)
    && p->eRole==SEAWAL_APP && waitForFinish(p) ){
     return SQLITE_BUSY;   /* SQLite looks at the wal-index again, and asks for the lock that fits */
   }
@@ -623,7 +638,7 @@ static int mainShmLock(sqlite3_file *pFile, int iSlot, int n, int flags){
     if( (flags & SQLITE_SHM_LOCK) && rc==SQLITE_OK ) p->iReadLock = iSlot-WAL_READ_LOCK0;
     if( flags & SQLITE_SHM_UNLOCK ){
       p->iReadLock = -1;
-      p->mWrote = (p->mWrote & 1)<<1;
+      if( !p->isWriter ) p->mWrote = (p->mWrote & 1)<<1;
     }
   }
   return rc;

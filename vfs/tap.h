@@ -136,11 +136,12 @@ struct SeawalTap {
   sqlite3_file *apReader[SEAWAL_READERS]; /* files of our reading connections; the user of each serialises */
 
   pthread_mutex_t mutex;     /* for all that follows */
-  pthread_cond_t cond;       /* isOurs, nWant, or the room in the log changed */
+  pthread_cond_t cond;       /* nOurs, nWant, or the room in the log changed */
   int nOpen;                 /* main files open */
   int isPersist;             /* leave the WAL as it is at the last close */
   int isAppPersist;          /* PERSIST_WAL of the connection of the application that was closed last */
-  int isOurs;                /* our checkpointer holds WAL_WRITE_LOCK */
+  int nOurs;                 /* our own connections, the checkpointer most of all, that hold WAL_WRITE_LOCK or just try to get it */
+  u64 iOurs;                 /* times that they got it */
   int isFinishing;           /* and waits for ranges to be read before it starts the log again */
   int nWant;                 /* our checkpointer waits for WAL_WRITE_LOCK: others let it pass */
   int isImpatient;           /* and has done so for long enough: also those that have begun to read */

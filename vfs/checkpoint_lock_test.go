@@ -1,0 +1,125 @@
+package vfs
+
+import (
+	"database/sql/driver"
+	"errors"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+// checkpointPragma runs a checkpoint and says whether locks kept it from its end.
+func checkpointPragma(conn *sqlite3.SQLiteConn, mode string) (busy bool, err error) {
+	rows, err := conn.Query("PRAGMA wal_checkpoint("+mode+")", nil)
+	if err != nil {
+		return false, err
+	}
+	row := make([]driver.Value, 3)
+	err = rows.Next(row)
+	return row[0] != int64(0), errors.Join(err, rows.Close())
+}
+
+// One connection writes, with no busy timeout, and nobody but the checkpointer can be in its way. It must not be told: whoever has begun
+// to read gets no second try from a busy timeout either.
+func TestWriterIsNeverToldOfTheCheckpointer(t *testing.T) {
+	for name, write := range map[string]string{
+		"a statement":      "INSERT INTO t(b) VALUES(randomblob(100))",
+		"a transaction":    "BEGIN IMMEDIATE; INSERT INTO t(b) VALUES(randomblob(100)); COMMIT",
+		"read, then write": "BEGIN; SELECT a FROM t; INSERT INTO t(b) VALUES(randomblob(100)); COMMIT",
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCapture(t, filepath.Join(t.TempDir(), "a.db"), "", 64<<20)
+			app := c.open("_journal_mode=WAL&_synchronous=NORMAL&_busy_timeout=0")
+			exec(t, app, "CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB)")
+			ours := c.open("_busy_timeout=0&seawal_role=checkpoint")
+			stop := make(chan struct{})
+			var all sync.WaitGroup
+			all.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						if _, err := checkpointPragma(ours, "RESTART"); err != nil {
+							t.Error(err)
+							return
+						}
+					}
+				}
+			})
+			for began := time.Now(); time.Since(began) < time.Second; {
+				if _, err := app.Exec(write+"; DELETE FROM t WHERE a%10<>0", nil); err != nil {
+					t.Error(err)
+					break
+				}
+				c.drain()
+			}
+			close(stop)
+			all.Wait()
+			_, _ = app.Exec("ROLLBACK", nil)
+			for _, conn := range []*sqlite3.SQLiteConn{ours, app} {
+				if err := conn.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// A transaction that finds all of the log in the file starts it again when it commits, and takes another read lock for that. The
+// checkpointer, which waits for the transaction, isn't waited for.
+func TestWriterThatStartsTheLogAgainDoesNotWaitForTheCheckpointer(t *testing.T) {
+	c := newCapture(t, filepath.Join(t.TempDir(), "a.db"), "", 64<<20)
+	app := c.open("_journal_mode=WAL&_busy_timeout=0")
+	other := c.open("_busy_timeout=0")
+	exec(t, app, "CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB)")
+	ours := c.open("_busy_timeout=0&seawal_role=checkpoint")
+	const tries = 100
+	for i := 0; ; i++ {
+		exec(t, app, "INSERT INTO t(b) VALUES(1)")
+		c.drain()
+		exec(t, ours, "PRAGMA wal_checkpoint(PASSIVE)")
+		exec(t, app, "BEGIN IMMEDIATE; INSERT INTO t(b) VALUES(2)")
+		refused := make(chan bool)
+		go func() {
+			busy, err := checkpointPragma(ours, "RESTART")
+			if err != nil {
+				t.Error(err)
+			}
+			refused <- busy
+		}()
+		isDone, busy := false, false
+		for !isDone { // until the checkpointer has its first lock, and is about to ask for the writer's
+			inHand, err := checkpointPragma(other, "PASSIVE")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if inHand {
+				break
+			}
+			select {
+			case busy = <-refused: // the other one was in its way
+				isDone = true
+			default:
+			}
+		}
+		exec(t, app, "COMMIT")
+		if !isDone {
+			busy = <-refused
+		}
+		if !busy {
+			break
+		}
+		if i == tries {
+			t.Fatalf("in %d tries the checkpointer gave up before the transaction that it waited for was over", tries)
+		}
+	}
+	for _, conn := range []*sqlite3.SQLiteConn{ours, other, app} {
+		if err := conn.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
