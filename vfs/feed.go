@@ -168,7 +168,7 @@ func (c *cursor) Next() (shipper.Commit, bool) {
 	}
 	if len(c.left) > 0 {
 		out := c.left[0]
-		c.left = c.left[1:]
+		c.dropLeftLocked()
 		return out.Commit, true
 	}
 	if c.next == f.endLocked() && !f.fillLocked() {
@@ -207,13 +207,19 @@ func (c *cursor) skipLocked() {
 	c.holdLocked(0)
 }
 
+// dropLeftLocked lets go of the oldest entry of left, and of the memory of a copy.
+func (c *cursor) dropLeftLocked() {
+	c.left[0] = entry{}
+	c.left = c.left[1:]
+}
+
 // Release is shipper.Source's.
 func (c *cursor) Release(ticket uint64) {
 	f := c.feed
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for len(c.left) > 0 && c.left[0].Ticket <= ticket {
-		c.left = c.left[1:] // a difference that was shipped has it
+		c.dropLeftLocked() // a difference that was shipped has it
 	}
 	for c.done < c.next && f.queue[c.done-f.first].Ticket <= ticket {
 		c.done++
@@ -272,14 +278,15 @@ func (c *cursor) fallBehindLocked() {
 	c.next = c.done
 }
 
-// keep copies the frames of a commit whose part of the log has been written over, and says whether it did: only so much is
-// worth the memory. Once a cursor is behind the log is held back, so that there are no more of those, but for what other processes do.
+// keep copies the frames of a commit whose part of the log has been written over, and says whether it did: at most as much as the
+// ring has, which is what a replica can have lost of the log when it falls behind. Once it has a range to read the log is held back,
+// so that there are no more of those, but for what other processes do.
 func (c *cursor) keep(e entry) bool {
 	size := ringSize(&e)
 	for i := range c.left {
 		size += ringSize(&c.left[i])
 	}
-	if e.To.Salt == [2]uint32{} || size > c.feed.ringBytes/2 || len(c.left) >= leftMost {
+	if e.To.Salt == [2]uint32{} || size > c.feed.ringBytes || len(c.left) >= leftMost {
 		return false
 	}
 	for i := range e.Frames {

@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"math/rand/v2"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -51,5 +52,63 @@ func TestWhatIsLeftOfALongOutage(t *testing.T) {
 				t.Errorf("%d of %d commits, in %d entries once", count, commits, most)
 			}
 		})
+	}
+}
+
+// What a replica falls behind with is all in memory, and the log has none of it any more: no commit is lost, also of as much as the
+// ring takes.
+func TestWhatTheLogHasNoMoreIsKept(t *testing.T) {
+	const ring = 1 << 20
+	c := newCapture(t, filepath.Join(t.TempDir(), "a.db"), "", ring)
+	app := c.open("_journal_mode=WAL")
+	exec(t, app, "CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB)")
+	c.drain()
+	f := newFeed(c.tap, ring, 2)
+	near, away := f.cursors[0], f.cursors[1]
+	if _, ok := away.Next(); ok {
+		t.Fatal("there is something before the first commit")
+	}
+	first := c.ticket
+	for len(away.left) == 0 {
+		for range 4 {
+			exec(t, app, "PRAGMA wal_checkpoint(RESTART); INSERT INTO t(b) VALUES(randomblob(100000))")
+		}
+		for {
+			commit, ok := near.Next()
+			if !ok {
+				break
+			}
+			if commit.Kind != shipper.CommitFrames {
+				t.Fatalf("the ring was full: %+v", commit)
+			}
+			near.Release(commit.Ticket)
+			c.ticket = commit.Ticket
+		}
+	}
+	left := away.left
+	for want := first + 1; ; want++ {
+		commit, ok := away.Next()
+		if !ok {
+			if want != c.ticket+1 {
+				t.Errorf("it ends before ticket %d of %d", want, c.ticket)
+			}
+			break
+		}
+		log, _ := c.tap.mark()
+		inLog := commit.Kind == shipper.CommitRange && commit.From.Salt == log.Salt
+		if commit.Ticket != want || commit.Kind != shipper.CommitFrames && !inLog {
+			t.Errorf("%d of %d: %+v, and the log is at %v", want, c.ticket, commit, log)
+			break
+		}
+		away.Release(commit.Ticket)
+	}
+	for i := range left {
+		if left[i].Frames[0] != nil {
+			t.Errorf("the memory of copy %d of %d is still held", i, len(left))
+		}
+	}
+	f.close()
+	if err := app.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
