@@ -60,6 +60,7 @@ type checkpointer struct {
 
 	// Of run.
 	conn     *sqlite3.SQLiteConn
+	salt     [2]uint32     // generation of the log that the next two are about
 	passed   int64         // size of the log at the last pass, bytes
 	finishAt int64         // size of the log at which the next finish is tried whatever it takes, bytes
 	finished time.Time     // when the last finish ended
@@ -132,10 +133,9 @@ func (c *checkpointer) checkpoint() error {
 		return nil
 	}
 	size := int64(st.walFrames) * int64(st.pageSize+wal.FrameHeaderSize)
-	if size < c.finishBytes {
-		c.finishAt = c.finishBytes
+	if log, _ := c.tap.mark(); log.Salt != c.salt { // it was started again
+		c.salt, c.passed, c.finishAt = log.Salt, 0, c.finishBytes
 	}
-	c.passed = min(c.passed, size) // the log was started again
 	must := size >= c.finishAt
 	finish := must
 	if st.foreign == c.foreign {
@@ -155,7 +155,7 @@ func (c *checkpointer) checkpoint() error {
 	began := time.Now()
 	tail, err := c.passes(finish)
 	switch {
-	case err != nil || !finish:
+	case err != nil || !finish || c.isWanted():
 		return err
 	case tail > longTail && !must:
 		// The disk is hardly faster than the writer. It is tried again when that has had its time.
@@ -180,7 +180,7 @@ func (c *checkpointer) passes(finish bool) (tail int64, err error) {
 			return 0, fmt.Errorf("syncing the database: %w", err)
 		}
 		tail = int64(c.tap.stats().walFrames) - copied
-		if tail <= shortTail || tail > last-last/4 {
+		if tail <= shortTail || tail > last-last/4 || c.isWanted() {
 			break
 		}
 		last = tail
@@ -209,11 +209,21 @@ func (c *checkpointer) finish() error {
 		killpoint.Hit("vfs/checkpoint-finished")
 		gaveUp := st.gaveUp
 		st = c.tap.stats()
-		if err != nil || !busy || st.gaveUp == gaveUp {
+		if err != nil || !busy || st.gaveUp == gaveUp || c.isWanted() {
 			return err
 		}
 	}
 	return nil
+}
+
+// isWanted says that the application waits for the connection to be closed, or for the end, which isn't kept waiting for more than a pass.
+func (c *checkpointer) isWanted() bool {
+	select {
+	case <-c.stop:
+		return true
+	default:
+		return len(c.leave) > 0
+	}
 }
 
 // readPatience is how long a checkpoint that is to start the log again waits for what other processes have

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/mattn/go-sqlite3"
+
+	"seawal/internal/vfstest"
 )
 
 // checkpointPragma runs a checkpoint and says whether locks kept it from its end.
@@ -118,6 +120,73 @@ func TestWriterThatStartsTheLogAgainDoesNotWaitForTheCheckpointer(t *testing.T) 
 		}
 	}
 	for _, conn := range []*sqlite3.SQLiteConn{ours, other, app} {
+		if err := conn.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The size at which the log is to be started again whatever it takes is the same for each generation of it, also when that is less
+// than what comes between two looks.
+func TestEachLogIsStartedAgainAtTheSameSize(t *testing.T) {
+	c := newCapture(t, filepath.Join(t.TempDir(), "a.db"), "", 64<<20)
+	app := c.open("_journal_mode=WAL")
+	exec(t, app, "CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB)")
+	ckpt := &checkpointer{tap: c.tap, finishBytes: 1024, finishAt: 1024, stop: make(chan struct{}), leave: make(chan struct{}, 1)}
+	ckpt.conn = c.open("_busy_timeout=0&seawal_role=checkpoint")
+	last, _ := c.tap.mark()
+	for i, size := range []int{100_000, 80_000, 60_000, 40_000, 20_000} {
+		exec(t, app, "INSERT INTO t(b) VALUES(randomblob(?))", int64(size))
+		c.drain()
+		ckpt.finished, ckpt.held = time.Now(), time.Hour // it would take writers too long
+		if err := ckpt.checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+		exec(t, app, "INSERT INTO t(b) VALUES(1)")
+		c.drain()
+		if log, _ := c.tap.mark(); log.Salt == last.Salt {
+			t.Errorf("log %d goes on at %d frames", i, log.Frame)
+		} else {
+			last = log
+		}
+	}
+	for _, conn := range []*sqlite3.SQLiteConn{ckpt.conn, app} {
+		if err := conn.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Whoever wants the database to itself waits for one pass of the checkpointer, not for all that it was at.
+func TestCheckpointerLeavesBetweenTwoPasses(t *testing.T) {
+	tr := traced(t)
+	c := newCapture(t, filepath.Join(t.TempDir(), "a.db"), tr.Name(), 64<<20)
+	app := c.open("_journal_mode=WAL")
+	exec(t, app, "CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB)")
+	reader := c.open("")
+	exec(t, reader, "BEGIN; SELECT * FROM t; SELECT * FROM sqlite_schema")
+	exec(t, app, "INSERT INTO t(b) VALUES(randomblob(1000000))") // it stays behind the reader
+	c.drain()
+	ckpt := &checkpointer{tap: c.tap, finishBytes: 1024, finishAt: 1024, stop: make(chan struct{}), leave: make(chan struct{}, 1)}
+	ckpt.conn = c.open("_busy_timeout=0&seawal_role=checkpoint")
+	syncs := func() int {
+		count := tr.Fail(vfstest.Rule{Op: vfstest.Sync, Kind: vfstest.Main, Sticky: true, Apply: vfstest.Pass})
+		if err := ckpt.checkpoint(); err != nil {
+			t.Error(err)
+		}
+		return count.End()
+	}
+	poke(ckpt.leave)
+	if n := syncs(); n != 1 || !ckpt.finished.IsZero() {
+		t.Errorf("%d passes, finished at %v", n, ckpt.finished)
+	}
+	<-ckpt.leave
+	ckpt.finishAt = 1024
+	if n := syncs(); n < 2 || ckpt.finished.IsZero() {
+		t.Errorf("%d passes, finished at %v, when nobody waits", n, ckpt.finished)
+	}
+	exec(t, reader, "COMMIT")
+	for _, conn := range []*sqlite3.SQLiteConn{ckpt.conn, reader, app} {
 		if err := conn.Close(); err != nil {
 			t.Fatal(err)
 		}
