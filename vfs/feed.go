@@ -52,7 +52,7 @@ type cursor struct {
 	left   []entry // what it fell behind with: ranges of one generation of the log, gaps, and copies; older than the entry next
 	next   uint64  // entry that Next returns next
 	done   uint64  // entries before it are released; those up to next are being shipped
-	held   uint64  // ticket of the last range in left or being shipped, for which the log is held back; 0: none
+	held   uint64  // ticket of the last range or copy in left or being shipped, for which the log is held back; 0: none
 }
 
 const (
@@ -268,8 +268,7 @@ func (c *cursor) fallBehindLocked() {
 	log, _ := f.tap.mark()
 	for _, e := range f.queue[c.next-f.first:] {
 		switch {
-		case e.Kind == shipper.CommitFrames && e.To.Salt != log.Salt && c.keep(e):
-		case c.leave(e):
+		case e.Kind == shipper.CommitFrames && e.To.Salt != log.Salt && c.keep(e), c.leave(e):
 			held = e.Ticket
 		}
 	}
@@ -279,8 +278,8 @@ func (c *cursor) fallBehindLocked() {
 }
 
 // keep copies the frames of a commit whose part of the log has been written over, and says whether it did: at most as much as the
-// ring has, which is what a replica can have lost of the log when it falls behind. Once it has a range to read the log is held back,
-// so that there are no more of those, but for what other processes do.
+// ring has, which is what a replica can have lost of the log when it falls behind. From then on the log is held back, so that there are
+// no more of those, but for what other processes do.
 func (c *cursor) keep(e entry) bool {
 	size := ringSize(&e)
 	for i := range c.left {
