@@ -274,6 +274,7 @@ static void publishWalLocked(SeawalTap *pTap, u32 mxFrame, u32 nPage, int isFore
     txnPieces(pTap, slotSize(pTap), &c);
     pTap->stats.nFrame += pTap->nTxn;
   }
+  if( isForeign ) pTap->isForeign = 1;
   pTap->mxFrame = mxFrame;
   pTap->nPage = nPage;
   enqueueLocked(pTap, &c);

@@ -126,6 +126,41 @@ func TestWriterThatStartsTheLogAgainDoesNotWaitForTheCheckpointer(t *testing.T) 
 	}
 }
 
+// With what is to be read back of our own transactions the log isn't started again for now, and writers aren't held for that.
+func TestCheckpointerDoesNotWaitForWhatOneProcessLeftInTheLog(t *testing.T) {
+	c := newCapture(t, filepath.Join(t.TempDir(), "a.db"), "", 1<<20)
+	app := c.open("_journal_mode=WAL")
+	exec(t, app, "CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB)")
+	c.drain()
+	exec(t, app, "INSERT INTO t(b) VALUES(randomblob(500000))") // more than a transaction may have of the ring
+	ours := c.open("_busy_timeout=0&seawal_role=checkpoint")
+	const patience = 100 * time.Millisecond // FINISH_WAIT_MS
+	least := time.Hour
+	for range 50 {
+		began := time.Now()
+		if busy, err := checkpointPragma(ours, "RESTART"); err != nil || !busy {
+			t.Fatalf("the log isn't held back: %v, %v", busy, err)
+		}
+		if least = min(least, time.Since(began)); least < patience {
+			break
+		}
+	}
+	if least >= patience {
+		t.Errorf("writers were held for %v", least)
+	}
+	last, _ := c.tap.mark()
+	c.drain()
+	exec(t, app, "INSERT INTO t(b) VALUES(1)")
+	if log, _ := c.tap.mark(); log.Salt == last.Salt {
+		t.Error("all was read, and the log goes on")
+	}
+	for _, conn := range []*sqlite3.SQLiteConn{ours, app} {
+		if err := conn.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // The size at which the log is to be started again whatever it takes is the same for each generation of it, also when that is less
 // than what comes between two looks.
 func TestEachLogIsStartedAgainAtTheSameSize(t *testing.T) {

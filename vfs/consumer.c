@@ -162,6 +162,7 @@ void seawal_tap_release(SeawalTap *pTap, u64 iTicket){
     pTap->iTail = p->iEnd;
     pTap->iQTail++;
   }
+  if( pTap->nRange==0 ) pTap->isForeign = 0;
   if( pTap->iHead-pTap->iTail <= pTap->szRing/4 ) pTap->isFull = 0;
   if( pTap->isBlock || (pTap->isFinishing && pTap->nRange==0) ) pthread_cond_broadcast(&pTap->cond);
   pthread_mutex_unlock(&pTap->mutex);

@@ -547,12 +547,13 @@ static int waitForFinish(SeawalTail *p){
 }
 
 /* Our checkpointer has brought the log into the file, with WAL_WRITE_LOCK held, and is about to start it again. What
-** another process committed before it got that lock is being read back. Waits for that, a moment. */
+** another process committed before it got that lock is being read back. Waits for that, a moment. Of ranges of our own
+** it doesn't: the next transaction starts the log again if they were read by then. */
 static void waitUntilRead(SeawalTap *pTap){
   struct timespec t = inMilliseconds(FINISH_WAIT_MS);
   pthread_mutex_lock(&pTap->mutex);
   pTap->isFinishing = 1;
-  while( isHeldBackLocked(pTap) && pTap->nPin==0 && pTap->eAttach==SEAWAL_ATTACHED ){
+  while( pTap->isForeign && isHeldBackLocked(pTap) && pTap->nPin==0 && pTap->eAttach==SEAWAL_ATTACHED ){
     if( pthread_cond_timedwait(&pTap->cond, &pTap->mutex, &t)==ETIMEDOUT ) break;
   }
   pTap->isFinishing = 0;

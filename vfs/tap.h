@@ -194,6 +194,7 @@ struct SeawalTap {
   u64 iQHead;                /* where the next commit goes */
   SeawalCommit aOut[SEAWAL_BATCH]; /* what next() returned last; the consumer's alone */
   int nRange;                /* ranges that are not released */
+  int isForeign;             /* and what another process committed is among them, or was */
   int nPin;                  /* states that place() has pinned */
   int nHold;                 /* consumers that have yet to read back what was released to make room */
   int isAlone;               /* nobody consumes: nothing is held back, nobody waits */
