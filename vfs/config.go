@@ -86,8 +86,11 @@ type Config struct {
 	OnFull     OnFull        // _on_full; "": Squash
 	Checkpoint Checkpoint    // _checkpoint; "": CheckpointSeawal
 
-	RingBytes int64 // memory for captured frames of one database, bytes; 0: DefaultRingBytes
-	MaxWAL    int64 // size of the log at which OnFull applies, bytes; 0: DefaultMaxWAL
+	// RingBytes is the memory for captured frames of one database, in bytes; 0: DefaultRingBytes. Each replica that falls behind others
+	// may take as much again.
+	RingBytes int64
+
+	MaxWAL int64 // size of the log at which OnFull applies, bytes; 0: DefaultMaxWAL
 
 	// CheckpointBytes is the size of the log, in bytes, at which it is started again whatever it takes; 0: DefaultCheckpointBytes. From
 	// 1,000 frames on that is done as often as writers needn't be held for it for more than a 32nd of the time.

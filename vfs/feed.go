@@ -241,7 +241,7 @@ func (c *cursor) Idle() bool {
 // Wake is shipper.Source's.
 func (c *cursor) Wake() <-chan struct{} { return c.wake }
 
-// fallBehindLocked turns what the cursor has yet to ship into ranges and gaps, so that it holds none of the ring. It does
+// fallBehindLocked turns what the cursor has yet to ship into ranges, gaps and copies, so that it holds none of the ring. It does
 // nothing for one that is at the end of the queue, or that has frames in hand right now.
 func (c *cursor) fallBehindLocked() {
 	f := c.feed
