@@ -6,8 +6,31 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/mattn/go-sqlite3"
+
 	"seawal/shipper"
 )
+
+// writeAtRandom changes the database in way n, from 0 to 15.
+func writeAtRandom(t *testing.T, app *sqlite3.SQLiteConn, r *rand.Rand, n int) {
+	t.Helper()
+	switch {
+	case n < 10:
+		exec(t, app, "INSERT INTO t(b) VALUES(randomblob(?))", int64(r.IntN(20000)))
+	case n == 10:
+		exec(t, app, "INSERT INTO t(b) VALUES(randomblob(?))", int64(r.IntN(400000)))
+	case n == 11:
+		exec(t, app, "BEGIN; INSERT INTO t(b) VALUES(randomblob(?)); UPDATE t SET b=randomblob(900) WHERE a%7=0; ROLLBACK", int64(r.IntN(200000)))
+	case n == 12:
+		exec(t, app, "BEGIN; INSERT INTO t(b) VALUES(randomblob(?)); SAVEPOINT s; DELETE FROM t WHERE a%3=0; ROLLBACK TO s; UPDATE t SET b=randomblob(100) WHERE a%9=1; COMMIT", int64(r.IntN(100000)))
+	case n == 13:
+		exec(t, app, "DELETE FROM t WHERE a%2=0")
+	case n == 14:
+		exec(t, app, "PRAGMA wal_checkpoint(RESTART)")
+	case n == 15 && r.IntN(10) == 0:
+		exec(t, app, "PRAGMA journal_mode=DELETE; INSERT INTO t(b) VALUES(randomblob(3000)); UPDATE t SET b=randomblob(1000) WHERE a%5=0; PRAGMA journal_mode=WAL")
+	}
+}
 
 // What the consumer has in hand stays as it is until it is released, whatever is written, rolled back, or spilled meanwhile.
 func TestRingKeepsWhatIsInHand(t *testing.T) {
@@ -29,20 +52,8 @@ func TestRingKeepsWhatIsInHand(t *testing.T) {
 			begun := map[*byte]int{}
 			for range 1500 {
 				switch n := r.IntN(32); {
-				case n < 10:
-					exec(t, app, "INSERT INTO t(b) VALUES(randomblob(?))", int64(r.IntN(20000)))
-				case n == 10:
-					exec(t, app, "INSERT INTO t(b) VALUES(randomblob(?))", int64(r.IntN(400000)))
-				case n == 11:
-					exec(t, app, "BEGIN; INSERT INTO t(b) VALUES(randomblob(?)); UPDATE t SET b=randomblob(900) WHERE a%7=0; ROLLBACK", int64(r.IntN(200000)))
-				case n == 12:
-					exec(t, app, "BEGIN; INSERT INTO t(b) VALUES(randomblob(?)); SAVEPOINT s; DELETE FROM t WHERE a%3=0; ROLLBACK TO s; UPDATE t SET b=randomblob(100) WHERE a%9=1; COMMIT", int64(r.IntN(100000)))
-				case n == 13:
-					exec(t, app, "DELETE FROM t WHERE a%2=0")
-				case n == 14:
-					exec(t, app, "PRAGMA wal_checkpoint(RESTART)")
-				case n == 15 && r.IntN(10) == 0:
-					exec(t, app, "PRAGMA journal_mode=DELETE; INSERT INTO t(b) VALUES(randomblob(3000)); UPDATE t SET b=randomblob(1000) WHERE a%5=0; PRAGMA journal_mode=WAL")
+				case n < 16:
+					writeAtRandom(t, app, r, n)
 				case n < 24:
 					for range r.IntN(8) {
 						commit, ok := c.src.Next()
