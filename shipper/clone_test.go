@@ -2,6 +2,7 @@ package shipper
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -149,5 +150,43 @@ func TestTwoFoldersOfOneReplica(t *testing.T) {
 		w.flush()
 		w.stop()
 		w.verify()
+	})
+}
+
+// The first process at one URL was killed before there was a snapshot, the second one, at another URL, after it: the third one, at the first
+// URL again, knows what the second one has shipped.
+func TestTwoFoldersOfANewReplica(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, t.TempDir())
+		w.m.rollback = true
+		w.offline(w.txOn(12, 30))
+		folders := []string{filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")}
+		w.cfg.StateDir, w.cfg.OtherDirs = folders[0], folders[1:]
+		f := w.faulty()
+		f.SetRules(faultstore.When(faultstore.NameMatch(segment.SnapshotPrefix(1)+"*"), faultstore.Fail(errReset)))
+		w.start()
+		time.Sleep(time.Minute)
+		_ = w.kill() // nothing is shipped
+		f.SetRules()
+		w.cfg.StateDir, w.cfg.OtherDirs = folders[1], folders[:1]
+		w.start()
+		w.position()
+		w.commit(2)
+		w.flush()
+		was, _ := readState(folders[1])
+		_ = w.kill() // all is durable; a process that is killed saves no state
+		if was == nil {
+			if err := os.Remove(filepath.Join(folders[1], stateFile)); err != nil {
+				t.Fatal(err)
+			}
+		} else if err := saveState(folders[1], was); err != nil {
+			t.Fatal(err)
+		}
+		w.offline(w.tx(2))
+		w.cfg.StateDir, w.cfg.OtherDirs = folders[0], folders[1:]
+		w.follow()
+		if st := w.sh.Status(); st.Durable.Timeline != 1 {
+			t.Errorf("status %+v", st)
+		}
 	})
 }

@@ -140,6 +140,8 @@ func (s *Shipper) adopt(id segment.ID) error {
 	case st != nil:
 		s.state, s.writer = st, st.Writer
 		s.log.Info("the replica was shipped to at another URL before", "id", id)
+		// The next process may be at that URL again, and has to know what this one ships.
+		return writeState(s.cfg.StateDir, st) // as of the boot when the other one was written
 	case s.cfg.Only && len(others) > 0:
 		return s.errNotOurs(id, others[0].Replica, s.cfg.DBPath+StateSuffix)
 	}
@@ -195,6 +197,10 @@ func writeFile(path string, write func(*os.File) error) error {
 // saveState writes the state, as of this boot of the machine.
 func saveState(dir string, st *state) error {
 	st.Boot = bootID()
+	return writeState(dir, st)
+}
+
+func writeState(dir string, st *state) error {
 	raw, err := json.MarshalIndent(st, "", "  ")
 	if err != nil {
 		return fmt.Errorf("save state: %w", err)
