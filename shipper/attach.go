@@ -346,13 +346,18 @@ func (s *Shipper) carryOut(ctx context.Context, newest replica.Timeline, plan *p
 		return err
 	}
 	killpoint.Hit("shipper/attach-state-saved")
-	s.publish(at, at.Tx+plan.offline)
+	base := at.Tx + plan.offline
+	if s.isMapped() {
+		base = s.base
+	}
+	// It is said before anybody is told that all is durable there.
 	if plan.reason != "" {
-		s.noteResync(plan.reason, s.base+p.Ticket(), plan.offline+p.Ticket())
+		s.noteResync(plan.reason, base+p.Ticket(), plan.offline+p.Ticket())
 	}
 	if plan.takeover != "" {
 		s.noticeTimeline(at.Timeline, plan.at, plan.takeover)
 	}
+	s.publish(at, base)
 	if plan.captured {
 		s.encoded = -plan.offline
 		s.src.Release(s.encoded)
