@@ -88,7 +88,7 @@ func (s *Shipper) rememberOthers() {
 	}
 	s.askedOthers = true
 	for _, dir := range s.cfg.OtherDirs {
-		st, _, err := loadState(dir)
+		st, err := readState(dir)
 		if err != nil || st == nil || st.Replica != s.state.Replica || st.Writer != s.writer {
 			continue
 		}
