@@ -224,6 +224,15 @@ static struct timespec inMilliseconds(int ms){
   return t;
 }
 
+/* A connection of the application waits for SeawalTap.cond, for WAIT_MS at most: nobody tells of an interrupt. Returns 0, without
+** waiting, when there was one. */
+static int waitLocked(SeawalTail *p){
+  struct timespec t = inMilliseconds(WAIT_MS);
+  if( p->db && sqlite3_is_interrupted(p->db) ) return 0;
+  pthread_cond_timedwait(&p->pTap->cond, &p->pTap->mutex, &t);
+  return 1;
+}
+
 /* The lock that one of our own connections has on the file. */
 static void noteLocked(SeawalTail *p, int eLock){
   SeawalTap *pTap = p->pTap;
@@ -273,16 +282,12 @@ static int isInTheWayLocked(const SeawalTap *pTap, int eLock){
 static int lockWithoutUs(sqlite3_file *pFile, int eLock){
   SeawalTail *p = TAIL(pFile);
   SeawalTap *pTap = p->pTap;
-  int nWait = GIVE_WAY_MS/20;
+  int nWait = GIVE_WAY_MS/WAIT_MS;
   int rc;
   pthread_mutex_lock(&pTap->mutex);
   pTap->nGiveWay++;
   if( eLock==SQLITE_LOCK_EXCLUSIVE && pTap->nLocked ) seawalSignalGo(pTap, SEAWAL_WAKE_GIVE_WAY);
-  while( isInTheWayLocked(pTap, eLock) && nWait-->0 ){
-    struct timespec t = inMilliseconds(20);
-    if( p->db && sqlite3_is_interrupted(p->db) ) break;
-    pthread_cond_timedwait(&pTap->cond, &pTap->mutex, &t);
-  }
+  while( isInTheWayLocked(pTap, eLock) && nWait-->0 && waitLocked(p) ){}
   pthread_mutex_unlock(&pTap->mutex);
   rc = ORIGFILE(pFile)->xLock(pFile, eLock);
   pthread_mutex_lock(&pTap->mutex);
@@ -474,11 +479,7 @@ static int lockForApp(sqlite3_file *pFile){
   do{
     pthread_mutex_lock(&pTap->mutex);
     pTap->nStuck += isStuck;
-    while( isHeldUpLocked(pTap, p->iReadLock) ){
-      struct timespec t = inMilliseconds(20);
-      if( p->db && sqlite3_is_interrupted(p->db) ) break;
-      pthread_cond_timedwait(&pTap->cond, &pTap->mutex, &t);
-    }
+    while( isHeldUpLocked(pTap, p->iReadLock) && waitLocked(p) ){}
     pTap->nStuck -= isStuck;
     iOurs = pTap->iOurs;
     pthread_mutex_unlock(&pTap->mutex);
@@ -536,12 +537,7 @@ static int waitForFinish(SeawalTail *p){
   SeawalTap *pTap = p->pTap;
   int isWaited = 0;
   pthread_mutex_lock(&pTap->mutex);
-  while( pTap->nOurs || pTap->nWant ){
-    struct timespec t = inMilliseconds(20);
-    if( p->db && sqlite3_is_interrupted(p->db) ) break;
-    isWaited = 1;
-    pthread_cond_timedwait(&pTap->cond, &pTap->mutex, &t);
-  }
+  while( (pTap->nOurs || pTap->nWant) && waitLocked(p) ) isWaited = 1;
   pthread_mutex_unlock(&pTap->mutex);
   return isWaited;
 }

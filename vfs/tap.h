@@ -55,6 +55,9 @@ typedef sqlite3_int64 i64;
 ** the reader takes (rollbackPatience in source.go) or a pass of the checkpointer. */
 #define GIVE_WAY_MS     10000
 
+/* How long a connection of the application waits before it looks again, ms. */
+#define WAIT_MS            20
+
 /* How long our checkpointer, which holds the writers of every process up, waits for what another process has
 ** committed to be read back. */
 #define FINISH_WAIT_MS    100
