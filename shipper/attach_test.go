@@ -33,6 +33,15 @@ func shipped(t *testing.T, keepLog bool) *world {
 	return w
 }
 
+// attached is a world that was shipped, with its log, and goes on: a process has found where it is.
+func attached(t *testing.T) *world {
+	t.Helper()
+	w := shipped(t, true)
+	w.start()
+	w.position()
+	return w
+}
+
 // bubble runs a test with a fake clock.
 func bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
@@ -267,9 +276,7 @@ func TestCloseOfEmptyDatabase(t *testing.T) {
 // The second process waits until the first one is gone.
 func TestTwoProcessesOneDatabase(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		w := shipped(t, true)
-		w.start()
-		w.position()
+		w := attached(t)
 		first := w.sh
 		w.start()
 		synctest.Wait()

@@ -74,9 +74,7 @@ func containing(part string) faultstore.Predicate {
 // Another writer's segment under our name is not overwritten, and ends shipping.
 func TestFencedBySegment(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		w := shipped(t, true)
-		w.start()
-		w.position()
+		w := attached(t)
 		synctest.Wait()
 		if err := w.store.Create(t.Context(), segment.LogName(1, 7), store.BytesBody(w.foreign(7))); err != nil {
 			t.Fatal(err)
@@ -126,9 +124,7 @@ func (w *world) foreign(first uint64) []byte {
 // A writer that took over writes to a timeline of its own, and is found by looking.
 func TestFencedByLooking(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		w := shipped(t, true)
-		w.start()
-		w.position()
+		w := attached(t)
 		synctest.Wait()
 		err := replica.CreateTimeline(context.Background(), w.store, replica.Timeline{Timeline: 2, Parent: 1, ParentTx: 6, Writer: segment.NewID()})
 		if err != nil {
@@ -239,9 +235,7 @@ func TestPermanentError(t *testing.T) {
 // The database can't be read when a difference is needed: tried again.
 func TestReadFailsForAWhile(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		w := shipped(t, true)
-		w.start()
-		w.position()
+		w := attached(t)
 		w.src.mu.Lock()
 		w.src.deny = errors.New("locked exclusively")
 		w.src.mu.Unlock()
@@ -336,9 +330,7 @@ func TestStateOfWhatDidNotLandIsNotSaved(t *testing.T) {
 // is spoken of. Once it has caught up, times are exact again.
 func TestClockIsSetBack(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		w := shipped(t, true)
-		w.start()
-		w.position()
+		w := attached(t)
 		w.commit(1)
 		w.flush()
 		for i, skew := range []time.Duration{-time.Hour, -2 * time.Hour, -time.Minute} {
@@ -377,9 +369,7 @@ func TestClockIsSetBack(t *testing.T) {
 func TestLogCanNotBeOpenedForAWhile(t *testing.T) {
 	t.Run("for a range", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
-			w := shipped(t, true)
-			w.start()
-			w.position()
+			w := attached(t)
 			synctest.Wait()
 			until := time.Now().Add(time.Minute)
 			w.src.mu.Lock()

@@ -152,9 +152,7 @@ func TestReplicaDamagedWhileShipping(t *testing.T) {
 // the change gets none.
 func TestDamagedSnapshotOfAnotherPageSize(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		w := shipped(t, true)
-		w.start()
-		w.position()
+		w := attached(t)
 		w.vacuum(1024, CommitFrames)
 		w.flush()
 		w.stop()

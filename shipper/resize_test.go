@@ -34,9 +34,7 @@ func (w *world) resizedTo(timeline uint32, size int, at replica.Pos) Status {
 func TestPageSizeChanges(t *testing.T) {
 	for _, kind := range []CommitKind{CommitFrames, CommitGap} {
 		bubble(t, func(t *testing.T) {
-			w := shipped(t, true)
-			w.start()
-			w.position()
+			w := attached(t)
 			w.commit(3)
 			w.vacuum(1024, kind)
 			pos := w.position()
@@ -68,9 +66,7 @@ func TestPageSizeChanges(t *testing.T) {
 // Closed right after it: nobody waits for what has been shipped already.
 func TestCloseRightAfterThePageSizeChanged(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		w := shipped(t, true)
-		w.start()
-		w.position()
+		w := attached(t)
 		synctest.Wait()
 		w.vacuum(1024, CommitFrames)
 		begin := time.Now()
@@ -85,9 +81,7 @@ func TestCloseRightAfterThePageSizeChanged(t *testing.T) {
 // Back to the old size before anybody looked: a difference says it all.
 func TestPageSizeChangesBack(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		w := shipped(t, true)
-		w.start()
-		w.position()
+		w := attached(t)
 		synctest.Wait()
 		w.vacuum(2048, CommitFrames)
 		w.vacuum(testPage, CommitFrames)
@@ -183,9 +177,7 @@ func TestPageSizeChangesWhileTheStoreIsAway(t *testing.T) {
 // Another writer opens the next timeline first: fenced.
 func TestFencedWhileThePageSizeChanges(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		w := shipped(t, true)
-		w.start()
-		w.position()
+		w := attached(t)
 		synctest.Wait()
 		tl := replica.Timeline{Timeline: 2, Parent: 1, ParentTx: 6, Writer: segment.NewID(), Reason: "test", Created: time.Now()}
 		if err := replica.CreateTimeline(context.Background(), w.store, tl); err != nil {

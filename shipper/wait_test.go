@@ -16,9 +16,7 @@ import (
 // Wait rides the cadence, Flush and WaitTicket don't wait for it.
 func TestCadence(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		w := shipped(t, true)
-		w.start()
-		w.position()
+		w := attached(t)
 		time.Sleep(10 * time.Second) // idle
 
 		begin := time.Now()

@@ -102,27 +102,59 @@ func mustStatus(t *testing.T, db *sql.DB) vfs.Stat {
 	return st
 }
 
-// A replica whose store is down holds up neither the application nor the other replica, whose history stays
-// complete; it catches up from the log, with every transaction.
-func TestReplicaThatIsDown(t *testing.T) {
+// nearAndAway is a database with two replicas, of which one is enough: near, and away, whose store can be down.
+type nearAndAway struct {
+	t    *testing.T
+	path string
+	urls []string
+	down *outage
+	db   *sql.DB
+}
+
+// newNearAndAway opens one whose replicas have all of it, on a driver that it registers.
+func newNearAndAway(t *testing.T, driver string, ringBytes int64) *nearAndAway {
+	t.Helper()
 	dir := t.TempDir()
-	path := filepath.Join(dir, "app.db")
+	p := &nearAndAway{t: t, path: filepath.Join(dir, "app.db")}
 	down, away := newOutage(t)
-	near := "file://" + dir + "/near"
-	if err := vfs.Register("seawal-down", vfs.Config{
-		Replicas: []string{near, away}, WaitFor: 1, Interval: 10 * time.Millisecond, RingBytes: 1 << 20,
+	p.down, p.urls = down, []string{"file://" + dir + "/near", away}
+	if err := vfs.Register(driver, vfs.Config{
+		Replicas: p.urls, WaitFor: 1, Interval: 10 * time.Millisecond, RingBytes: ringBytes,
 	}); err != nil {
 		t.Fatal(err)
 	}
-	db, err := sql.Open("seawal-down", "file:"+path+"?_busy_timeout=10000&_journal_mode=WAL")
+	db, err := sql.Open(driver, "file:"+p.path+"?_busy_timeout=10000&_journal_mode=WAL")
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.db = db
 	mustExec(t, db, "CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
-	for i := range 2 {
+	for i := range p.urls {
 		awaitReplica(t, db, i) // else it begins with a snapshot of what comes now
 	}
-	down.down.On()
+	return p
+}
+
+// close closes the database; both replicas have to have it, and each of its commits.
+func (p *nearAndAway) close(commits uint64) {
+	p.t.Helper()
+	if err := p.db.Close(); err != nil {
+		p.t.Fatal(err)
+	}
+	for _, r := range p.urls {
+		place{t: p.t}.same(p.path, restored(p.t, r))
+		if n := points(list(p.t, r)); n < commits {
+			p.t.Errorf("%s has %d transactions; %d were committed", r, n, commits)
+		}
+	}
+}
+
+// A replica whose store is down holds up neither the application nor the other replica, whose history stays
+// complete; it catches up from the log, with every transaction.
+func TestReplicaThatIsDown(t *testing.T) {
+	p := newNearAndAway(t, "seawal-down", 1<<20)
+	db := p.db
+	p.down.down.On()
 	const commits = 2000 // several times the ring
 	pos := insert(t, db, commits)
 	if err := vfs.Wait(t.Context(), db, pos); err != nil {
@@ -138,41 +170,18 @@ func TestReplicaThatIsDown(t *testing.T) {
 	if st.RingBytes > 1<<20 {
 		t.Errorf("%d bytes in a ring of 1 MiB", st.RingBytes)
 	}
-	down.down.Off()
+	p.down.down.Off()
 	awaitReplica(t, db, 1)
 	if away := mustStatus(t, db).Replicas[1]; away.Resyncs != 0 {
 		t.Errorf("the log had it all, and yet %d differences were shipped: %s", away.Resyncs, away.ResyncReason)
 	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range []string{near, away} {
-		place{t: t}.same(path, restored(t, r))
-		if n := points(list(t, r)); n < commits {
-			t.Errorf("%s has %d transactions; %d were committed", r, n, commits)
-		}
-	}
+	p.close(commits)
 }
 
 // What a replica has yet to ship when its store goes away may be in the ring only: the log was started again since.
 func TestReplicaThatIsDownWhileTheLogIsStartedAgain(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "app.db")
-	down, away := newOutage(t)
-	near := "file://" + dir + "/near"
-	if err := vfs.Register("seawal-down-again", vfs.Config{
-		Replicas: []string{near, away}, WaitFor: 1, Interval: 10 * time.Millisecond, RingBytes: 4 << 20,
-	}); err != nil {
-		t.Fatal(err)
-	}
-	db, err := sql.Open("seawal-down-again", "file:"+path+"?_busy_timeout=10000&_journal_mode=WAL")
-	if err != nil {
-		t.Fatal(err)
-	}
-	mustExec(t, db, "CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
-	for i := range 2 {
-		awaitReplica(t, db, i)
-	}
+	p := newNearAndAway(t, "seawal-down-again", 4<<20)
+	db := p.db
 	commits := uint64(0)
 	write := func(n int) vfs.Stat {
 		if err := vfs.Wait(t.Context(), db, insert(t, db, n)); err != nil {
@@ -181,32 +190,24 @@ func TestReplicaThatIsDownWhileTheLogIsStartedAgain(t *testing.T) {
 		commits += uint64(n)
 		return mustStatus(t, db)
 	}
-	down.down.On()
+	p.down.down.On()
 	for write(1).RingBytes < 256<<10 { // until it takes no more: what it has in a batch is safe
 	}
 	for range 3 {
-		salt := walSalt(t, path)
+		salt := walSalt(t, p.path)
 		mustExec(t, db, "PRAGMA wal_checkpoint(RESTART)")
 		write(5)
-		if walSalt(t, path) == salt {
+		if walSalt(t, p.path) == salt {
 			t.Fatal("the log goes on: nothing is tried")
 		}
 	}
 	write(300)
-	down.down.Off()
+	p.down.down.Off()
 	awaitReplica(t, db, 1)
 	if away := mustStatus(t, db).Replicas[1]; away.Resyncs != 0 {
 		t.Errorf("it was all in memory or in the log, and yet %d differences were shipped: %s", away.Resyncs, away.ResyncReason)
 	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range []string{near, away} {
-		place{t: t}.same(path, restored(t, r))
-		if n := points(list(t, r)); n < commits {
-			t.Errorf("%s has %d transactions; %d were committed", r, n, commits)
-		}
-	}
+	p.close(commits)
 }
 
 // awaitReplica waits until one of several replicas has all of the database.
