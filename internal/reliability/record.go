@@ -25,9 +25,13 @@ const (
 	Use       Group = "Every way to use SQLite"
 	Incident  Group = "Incidents known from other tools"
 	Input     Group = "Bad input"
+	Durable   Group = "What was called durable"
+	Live      Group = "The live database"
+	Outside   Group = "Damage from outside"
+	Hostile   Group = "Hostile objects"
 )
 
-var groups = []Group{Process, Power, Disk, Store, Strangers, Use, Incident, Input}
+var groups = []Group{Process, Power, Disk, Store, Durable, Live, Outside, Hostile, Strangers, Use, Incident, Input}
 
 // Fault says what was done to the system, in the words of the table.
 type Fault struct {
