@@ -12,6 +12,7 @@ import (
 
 	"seawal/internal/reliability"
 	"seawal/restore"
+	"seawal/store/faultstore"
 	"seawal/vfs"
 )
 
@@ -290,11 +291,13 @@ func TestModeExclusiveIsGranted(t *testing.T) {
 func TestModeExclusiveFromTheStart(t *testing.T) {
 	for _, mode := range []string{"WAL", "DELETE"} {
 		t.Run(mode, func(t *testing.T) {
-			p := newPlace(t)
-			create(t, p.path, 1024)
-			plain(t, p.path, "PRAGMA journal_mode="+mode)
-			s := p.begin("_busy_timeout=0&_locking_mode=EXCLUSIVE&_journal_mode=" + mode)
+			b := newBadPlace(t, faultstore.When(faultstore.Always(), faultstore.Slow(hangs)))
+			create(t, b.path, 1024)
+			plain(t, b.path, "PRAGMA journal_mode="+mode)
+			s := b.beginDriver(impatient, "_busy_timeout=0&_locking_mode=EXCLUSIVE&_journal_mode="+mode)
+			s.place = b.good()
 			s.exec(life...)
+			b.calm() // nothing could be read of the database before it was locked
 			// The first thing seen may be that a read gave way. In the end Status names the lock.
 			waitStatus(t, s.db, func(st vfs.Stat) bool { return strings.Contains(st.LastError, "EXCLUSIVE") })
 			s.end()

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 
 	"seawal/shipper"
 )
@@ -40,12 +42,46 @@ func folderOf(dir string) string {
 
 // claimStateFolder makes the state folder of a replica and says in it whose it is. What fails here fails in the shipper
 // too, which says so and tries again.
+//
+// Which folder it is depends on what other processes have claimed. Two that open a new database at once, with lists of replicas
+// that differ, would each find the top folder free: one replica would get two folders, and with them two locks and two writers. So
+// looking and claiming are one step, under a lock that the kernel drops when a process dies.
 func claimStateFolder(path, replica string, replicas int) string {
+	top := path + shipper.StateSuffix
+	if os.MkdirAll(top, 0o700) == nil {
+		defer lockFolder(top)()
+	}
 	dir := stateFolder(path, replica, replicas)
 	if folderOf(dir) != replica && os.MkdirAll(dir, 0o700) == nil {
-		_ = os.WriteFile(filepath.Join(dir, replicaFile), []byte(replica+"\n"), 0o600)
+		writeOwner(dir, replica)
 	}
 	return dir
+}
+
+// writeOwner says in a state folder whose it is. Who reads meanwhile, without the lock, sees the one before or this one, never half a line.
+func writeOwner(dir, replica string) {
+	name := filepath.Join(dir, replicaFile)
+	if os.WriteFile(name+".new", []byte(replica+"\n"), 0o600) == nil {
+		_ = os.Rename(name+".new", name)
+	}
+}
+
+// claimPatience is how long an application's open waits for another process that claims a folder, which takes that one microseconds.
+const claimPatience = 2 * time.Second
+
+// lockFolder takes the lock of a folder, until unlock. Where it can't be had nothing is locked: the locks of the state folders
+// themselves still keep two processes from shipping with one state.
+func lockFolder(dir string) (unlock func()) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return func() {}
+	}
+	for deadline := time.Now().Add(claimPatience); ; time.Sleep(100 * time.Microsecond) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil || err != syscall.EWOULDBLOCK && err != syscall.EINTR || time.Now().After(deadline) {
+			return func() { f.Close() } // nothing was written
+		}
+	}
 }
 
 // otherStateFolders are those of a database's other replicas, present and former.
