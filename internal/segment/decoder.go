@@ -84,7 +84,7 @@ func (d *Decoder) NextTx() (Tx, error) {
 	if err := d.nextRecord(); err != nil {
 		return Tx{}, d.fail(err)
 	}
-	if d.records.tag() != tagBegin || d.header.Kind != Log && d.footer.Txs > 0 {
+	if d.records.tag() != tagBegin || d.kind != typeRecords || d.header.Kind != Log && d.footer.Txs > 0 {
 		return Tx{}, d.fail(corrupt(d.blockAt, "block: no transaction begins where one should"))
 	}
 	tx, err := d.records.begin()
@@ -200,6 +200,8 @@ func (d *Decoder) endBlock() error {
 		return corrupt(d.blockAt, "block: more checksums than pages")
 	}
 	switch {
+	case d.kind == typePages && len(d.numbers) == 0:
+		return corrupt(d.blockAt, "block: of pages, and has none")
 	case d.kind == typePages:
 		sums := d.buf[d.blockSize-len(d.numbers)*sumSize : d.blockSize]
 		d.index.addPages(d.blockAt, d.blockSize, d.numbers, sums)

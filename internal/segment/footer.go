@@ -160,5 +160,28 @@ func ParseFooter(tail []byte, size int64) (Info, error) {
 	case le.Uint64(b[footerReserved:]) != 0:
 		return Info{}, corrupt(start+footerReserved, "footer: reserved bytes are not 0")
 	}
+	if err := info.validateCounts(); err != nil {
+		return Info{}, corrupt(start+footerTxs, "footer: %w", err)
+	}
 	return info, nil
+}
+
+// validateCounts holds what the footer counts against the size of the object: each page and each transaction has a
+// checksum in it that isn't compressed. Whoever takes memory or disk by these numbers would take as much as
+// somebody has written into a footer.
+func (i Info) validateCounts() error {
+	room := uint64(i.Size) / sumSize
+	switch {
+	case i.Txs > room || i.Pages > room-i.Txs:
+		return fmt.Errorf("%d transactions and %d pages don't fit into %d bytes", i.Txs, i.Pages, i.Size)
+	case i.Kind != Log && i.Txs != 1:
+		return fmt.Errorf("a %v with %d transactions", i.Kind, i.Txs)
+	case i.Kind == Snapshot && i.Pages != snapshotPages(i.PageCount, pagesum.LockPage(i.PageSize)):
+		return fmt.Errorf("a snapshot with %d pages of a database of %d pages", i.Pages, i.PageCount)
+	case i.Kind != Log && i.Pages > uint64(i.PageCount):
+		return fmt.Errorf("a %v with %d pages of a database of %d pages", i.Kind, i.Pages, i.PageCount)
+	case i.Kind == Log && i.Txs > i.Last-i.First+1:
+		return fmt.Errorf("%d records of %d transactions", i.Txs, i.Last-i.First+1)
+	}
+	return nil
 }

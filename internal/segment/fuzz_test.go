@@ -90,13 +90,15 @@ func fuzzObjects(f *testing.F) [][]byte {
 // that they are short, and the fuzzer gets far with each byte: which is a
 // number of a golden object; edits are groups of 4 bytes, an offset from the start and two
 // bytes to put there, or, when the offset is beyond the end, a cut. free is read
-// as an object, and as the records of a block in one.
+// as an object, as the records of a block in one, and as the blocks of a whole one.
 func FuzzDecode(f *testing.F) {
 	objects := fuzzObjects(f)
 	for i := range objects {
 		f.Add(uint8(i), []byte{}, []byte{})
 		f.Add(uint8(i), []byte{90, 0, 1, 2}, []byte{tagBegin, 1, 0, 9, tagDelta, 2, 1, 7, tagEnd})
 		f.Add(uint8(i), []byte{0xff, 0xff, 9, 0}, []byte(startMagic))
+		f.Add(uint8(i), []byte{}, []byte{1, 0, 4, tagBegin, 1, 0, 9})
+		f.Add(uint8(i), []byte{}, []byte{0, 0, 4, tagBegin, 1, 0, 9, 1, 1, 3, tagDelta, 2, 0, 0, 1, 1, tagEnd})
 	}
 	f.Fuzz(func(t *testing.T, which uint8, edits, free []byte) {
 		b := bytes.Clone(objects[int(which)%len(objects)])
@@ -112,7 +114,9 @@ func FuzzDecode(f *testing.F) {
 		reseal(b)
 		readAll(t, b)
 		readAll(t, free)
-		readAll(t, forge(kinds[int(which)%len(kinds)], typeRecords+which/8%2, free, int(which/16)))
+		kind := kinds[int(which)%len(kinds)]
+		readAll(t, forge(kind, typeRecords+which/8%2, free, int(which/16)))
+		readAll(t, forgeObject(testHeader(kind, MinPageSize), script(free)...))
 	})
 }
 

@@ -82,6 +82,7 @@ type Index struct {
 
 	info       Info
 	headerSum  uint64
+	lastPage   uint32   // that a partition lists, as they are read
 	partitions [][]byte // verified; 8 bytes a page and a little more
 }
 
@@ -185,18 +186,17 @@ func (x *Index) parse(b []byte, kind byte, offset int64) ([]byte, error) {
 // addPartition checks the entries of the partition at offset and adds its blocks.
 func (x *Index) addPartition(entries []byte, offset int64) error {
 	var end int64
-	var lastPage uint32
 	if n := len(x.Blocks); n > 0 {
 		end = x.Blocks[n-1].Offset + int64(x.Blocks[n-1].Length)
-		lastPage = x.Blocks[n-1].FirstPage
 	}
 	e := entryReader{recordReader: recordReader{records: entries}, log: x.info.Kind == Log}
+	lock := pagesum.LockPage(x.info.PageSize)
 	for !e.done() {
 		b, err := e.next(func(page uint32, _ pagesum.Sum) error {
-			if page <= lastPage || page > x.info.PageCount {
+			if page <= x.lastPage || page > x.info.PageCount || page == lock {
 				return errors.New("page out of order")
 			}
-			lastPage = page
+			x.lastPage = page
 			return nil
 		})
 		if err == nil && (b.Offset < max(end, HeaderSize) || b.Offset+int64(b.Length) > offset) {
@@ -325,6 +325,7 @@ func (x *Index) Decode(i int, raw []byte, fn func(Page) error) error {
 		return err
 	}
 	r := recordReader{records: *scratch, sums: k.sums, pageSize: x.info.PageSize}
+	lock := pagesum.LockPage(x.info.PageSize)
 	var p Page
 	for n := 0; n < b.Pages; n++ {
 		last := p.Number
@@ -334,7 +335,7 @@ func (x *Index) Decode(i int, raw []byte, fn func(Page) error) error {
 		if err := r.page(&p); err != nil {
 			return corrupt(b.Offset, "block: %w", err)
 		}
-		if n == 0 && p.Number != b.FirstPage || p.Number <= last || p.Number > x.info.PageCount {
+		if n == 0 && p.Number != b.FirstPage || p.Number <= last || p.Number > x.info.PageCount || p.Number == lock {
 			return corrupt(b.Offset, "block: page %d out of order", p.Number)
 		}
 		if err := fn(p); err != nil {
