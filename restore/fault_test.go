@@ -189,3 +189,32 @@ func TestFullCheckReadsBack(t *testing.T) {
 		}
 	}
 }
+
+// TestOneRequestAtATime restores large and small segments through a budget of one request: none that is open keeps one in front of it
+// from the store.
+func TestOneRequestAtATime(t *testing.T) {
+	m := newModel(t, 61, 4096)
+	m.snapshot(m.commits(1)[0])
+	for i := range 12 {
+		if i%3 == 2 {
+			m.commits(1)
+			continue
+		}
+		state := make([]byte, 2<<20) // several times what is read ahead of a segment
+		m.scribble(state, true)
+		m.log(m.commitState(1, state))
+	}
+	for _, n := range []int{1, 2} {
+		b, err := store.NewBudget(store.Limits{Concurrent: n})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		path := filepath.Join(t.TempDir(), "app.db")
+		if _, err := Run(ctx, store.Limit(m.store, b), Options{Output: path}); err != nil {
+			t.Fatalf("with %d at a time: %v", n, err)
+		}
+		checkState(t, path, m.state)
+	}
+}

@@ -17,10 +17,12 @@ import (
 type feed struct {
 	store   store.Store
 	step    Step
-	whole   chan whole  // one value, of a small object only
-	batches chan *batch // closed when all of them are in, or err is set
-	told    int64       // bytes that progress knows of; valid once batches is closed
-	err     error       // likewise
+	whole   chan whole    // one value, of a small object only
+	before  *feed         // the segment in front of it; nil for the first, and once that was opened
+	opened  chan struct{} // closed when the store has nothing more to say before it can be decoded, nor for those in front
+	batches chan *batch   // closed when all of them are in, or err is set
+	told    int64         // bytes that progress knows of; valid once batches is closed
+	err     error         // likewise
 }
 
 // whole is a small object, fetched.
@@ -29,10 +31,12 @@ type whole struct {
 	err error
 }
 
-func newFeed(s store.Store, step Step) *feed {
+func newFeed(s store.Store, step Step, before *feed) *feed {
 	return &feed{
 		store:   s,
 		step:    step,
+		before:  before,
+		opened:  make(chan struct{}),
 		whole:   make(chan whole, 1),
 		batches: make(chan *batch, batchAhead),
 	}
@@ -88,8 +92,19 @@ func (f *feed) fetch(ctx context.Context) {
 	f.whole <- whole{raw, err}
 }
 
-// open returns the object's bytes: from memory, or from the store as they are read.
+// open returns the object's bytes: from memory, or from the store as they are read. Segments are opened in order: a stream stays
+// open while its batches wait to be applied, and where the store allows few requests at once (store.Limits.Concurrent) it
+// would keep those in front of it, which are applied first, from theirs for ever.
 func (f *feed) open(ctx context.Context) (io.ReadCloser, error) {
+	if f.before != nil {
+		select {
+		case <-f.before.opened:
+			f.before = nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	defer close(f.opened)
 	if f.step.Size > wholeSize {
 		return objectReader{ctx, f.store, f.step.Object}.stream()
 	}

@@ -38,11 +38,13 @@ func (b *builder) applySegments(ctx context.Context, steps []Step) error {
 	feeds := make(chan *feed, fetchAhead)
 	g.run(func(ctx context.Context) error {
 		defer close(fetched)
+		var before *feed
 		for _, step := range steps {
 			if !enter(ctx, ahead) {
 				return ctx.Err()
 			}
-			f := newFeed(b.store, step)
+			f := newFeed(b.store, step, before)
+			before = f
 			fetched <- f // has room: there are only fetchAhead places
 			g.run(func(ctx context.Context) error {
 				f.fetch(ctx)

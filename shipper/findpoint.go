@@ -55,8 +55,13 @@ func (f *search) inLeg(ctx context.Context, st store.Store, leg replica.Leg) (ma
 			}
 		}
 	}
+	ahead := replica.NewAhead(ctx, st)
+	defer ahead.Close()
+	fetch := len(all) - 1 // those behind it are being fetched
 	var best match
 	for i := len(all) - 1; i >= 0 && f.left > 0; i-- {
+		for fetch = min(fetch, i); best.at.IsZero() && fetch >= 0 && isLog(all[fetch].Name) && ahead.Start(all[fetch]); fetch-- {
+		}
 		n, err := segment.ParseName(all[i].Name)
 		if err != nil || n.Kind == segment.Log && !best.at.IsZero() {
 			continue // the log is read from its end: what comes before is older
@@ -64,7 +69,7 @@ func (f *search) inLeg(ctx context.Context, st store.Store, leg replica.Leg) (ma
 		var m match
 		if n.Kind == segment.Log {
 			f.left -= all[i].Size
-			m, err = f.inSegment(ctx, st, all[i].Name, leg.Last)
+			m, err = f.inSegment(ahead, all[i], leg.Last)
 		} else if n.Last > best.at.Tx {
 			m, err = f.inSnapshot(ctx, st, all[i])
 		}
@@ -78,9 +83,14 @@ func (f *search) inLeg(ctx context.Context, st store.Store, leg replica.Leg) (ma
 	return best, nil
 }
 
+func isLog(name string) bool {
+	n, err := segment.ParseName(name)
+	return err == nil && n.Kind == segment.Log
+}
+
 // inSegment returns the newest match of a log segment, up to transaction last. The state before the segment counts.
-func (f *search) inSegment(ctx context.Context, st store.Store, name string, last uint64) (m match, err error) {
-	in, err := st.Read(ctx, name, 0, -1)
+func (f *search) inSegment(ahead *replica.Ahead, o store.Object, last uint64) (m match, err error) {
+	in, err := ahead.Open(o)
 	if err != nil {
 		return m, err
 	}

@@ -204,24 +204,13 @@ func (w *walk) follow(leg Leg) error {
 	panic("replica: the last window is not the widest") // it begins at 1
 }
 
-// followFrom is follow for the segments that begin with transaction begin or later. Of a segment the
-// name tells where it begins, and only its content where it ends: that the next one is missing shows when its
-// neighbour in front has been applied and the one behind still begins too late.
+// followFrom is follow for the segments that begin with transaction begin or later.
 func (w *walk) followFrom(leg Leg, begin uint64) error {
 	if w.at >= leg.Last {
 		return nil
 	}
-	var last store.Object // of those that begin at or before the next transaction the last: it is in there, or nowhere
-	var name segment.Name
-	take := func() error {
-		if last.Name == "" {
-			return nil
-		}
-		err := w.apply(last, name, leg.Last)
-		last = store.Object{}
-		return err
-	}
-	gap := &GapError{Timeline: leg.Timeline, Wanted: leg.Last}
+	way := &way{walk: w, leg: leg, ahead: NewAhead(w.ctx, w.s)}
+	defer way.ahead.Close()
 	for o, err := range w.s.List(w.ctx, segment.LogPrefix(leg.Timeline), segment.LogName(leg.Timeline, begin-1)) {
 		if err != nil {
 			return fmt.Errorf("list log of timeline %d: %w", leg.Timeline, err)
@@ -230,48 +219,19 @@ func (w *walk) followFrom(leg Leg, begin uint64) error {
 		if err != nil {
 			continue // none of ours
 		}
-		if n.First > w.at+1 {
-			if err := take(); err != nil {
-				return err
-			}
+		if done, err := way.list(wayStep{o, n}); err != nil {
+			return err
+		} else if done {
+			return way.ended()
 		}
-		if w.at >= leg.Last {
-			return nil
+		if n.First > leg.Last {
+			break // it shows that the one before was the last, or where a gap ends
 		}
-		if n.First > w.at+1 {
-			gap.Next = n.First
-			break
-		}
-		last, name = o, n
 	}
-	if err := take(); err != nil {
+	if err := way.finish(); err != nil {
 		return err
 	}
-	if w.at >= leg.Last {
-		return nil
-	}
-	gap.Missing = w.at + 1
-	return gap
-}
-
-// apply leads the table through a log segment, up to transaction last at most.
-func (w *walk) apply(o store.Object, n segment.Name, last uint64) error {
-	in, err := w.s.Read(w.ctx, o.Name, 0, o.Size)
-	if err != nil {
-		return fmt.Errorf("read segment %s: %w", o.Name, err)
-	}
-	defer in.Close()
-	ended, err := w.decode(in, n, last)
-	if err != nil {
-		return inObject(o.Name, err)
-	}
-	if w.strict && !ended {
-		if _, _, err := Inspect(w.ctx, w.s, o); err != nil {
-			return err
-		}
-	}
-	w.whole, w.last = Pos{Timeline: n.Timeline, Tx: w.at}, o
-	return nil
+	return way.ended()
 }
 
 // decode stops behind transaction last, or ended is true: the whole segment is proven. What the segment has behind last is of
