@@ -105,9 +105,15 @@ func Redact(rawURL string) string {
 		return scheme + ":(unparsable)"
 	}
 	q := u.Query()
-	for k := range q {
-		if secretParam(k) {
+	for k, values := range q {
+		if IsSecretParam(k) {
 			q.Set(k, "xxxxx")
+			continue
+		}
+		for i, v := range values { // an endpoint is a URL, too
+			if inner, err := url.Parse(v); err == nil && inner.User != nil {
+				values[i] = inner.Redacted()
+			}
 		}
 	}
 	if u.RawQuery != "" {
@@ -123,14 +129,14 @@ func withoutSecrets(u *url.URL) {
 		u.User = url.User(u.User.Username())
 	}
 	q := u.Query()
-	maps.DeleteFunc(q, func(k string, _ []string) bool { return secretParam(k) })
+	maps.DeleteFunc(q, func(k string, _ []string) bool { return IsSecretParam(k) })
 	u.RawQuery = q.Encode()
 }
 
-// secretParam says that the parameter k of a URL may hold a credential. It is
+// IsSecretParam says that the parameter k of a URL may hold a credential. It is
 // generous: one hidden too many costs a little clarity in a message. sig, se, sp
 // and so on are the parts of an Azure SAS; se, sp, sv prove nothing without sig.
-func secretParam(k string) bool {
+func IsSecretParam(k string) bool {
 	k = strings.ToLower(k)
 	if k == "sig" {
 		return true

@@ -68,8 +68,14 @@ const (
 type Config struct {
 	// Replica is the exact URL of the replica (DSN: _replica). Base, used when it is empty, is a URL under which
 	// each database has its replica by its file name (environment: SEAWAL_REPLICA, read when a
-	// database is opened, in case Base is empty too). With none of them the driver behaves as "sqlite3" does.
+	// database is opened, in case Base is empty too). A Base with placeholders has it where they say: {name} is the
+	// file's name, {dir} the name of its folder, {path} the whole path. NoReplica in place of one of them turns
+	// replication off. With none of them the driver behaves as "sqlite3" does.
 	Replica, Base string
+
+	// Exclude are patterns of files that have no replica under Base, as for filepath.Match: of the file's name, or, with a slash in it, of
+	// the whole path (environment: SEAWAL_EXCLUDE, separated by commas, in addition). A replica that is named for a database comes before them.
+	Exclude []string
 
 	// Replicas are the exact URLs of several replicas, in place of Replica (DSN: _replica, given more than once). Each has its
 	// own position and catches up by itself: one whose store is down holds up neither the application nor the others. Positions are

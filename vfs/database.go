@@ -138,6 +138,7 @@ func openDatabase(ctx context.Context, t target, vfsName string) (*database, err
 	databases.byPath[path] = d
 	for _, url := range urls {
 		databases.byURL[url] = d
+		d.cfg.logger().Info("replicating", "db", path, "replica", store.Redact(url))
 	}
 	return d, nil
 }

@@ -59,6 +59,7 @@ func (d *Driver) OpenConnector(dsn string) (driver.Connector, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.warnUnlessReplicated(d.cfg)
 	return &connector{target: t}, nil
 }
 

@@ -87,7 +87,8 @@ func TestBadDSN(t *testing.T) {
 }
 
 func TestWithoutReplicaItIsThePlainDriver(t *testing.T) {
-	t.Setenv(vfs.EnvReplica, "")
+	t.Setenv(vfs.EnvReplica, "") // puts it back at the end
+	os.Unsetenv(vfs.EnvReplica)
 	path := filepath.Join(t.TempDir(), "a.db")
 	db, err := sql.Open("seawal", "file:"+path+"?_journal_mode=WAL")
 	if err != nil {

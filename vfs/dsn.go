@@ -3,16 +3,20 @@ package vfs
 import (
 	"fmt"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// EnvReplica names the environment variable with the base URL of all replicas.
+// EnvReplica names the environment variable with the base URL of all replicas, or [NoReplica].
 const EnvReplica = "SEAWAL_REPLICA"
+
+// EnvExclude names the environment variable with more patterns for Config.Exclude, separated by commas.
+const EnvExclude = "SEAWAL_EXCLUDE"
+
+// NoReplica, in place of the URL of a replica or of a base, says that nothing is to be replicated.
+const NoReplica = "none"
 
 // target is what a DSN asks for.
 type target struct {
@@ -20,6 +24,7 @@ type target struct {
 	dsn   string // for go-sqlite3, without our parameters
 	path  string // the database file as the DSN names it; "" for none (in memory)
 	query url.Values
+	off   bool // the DSN or the environment says that nothing is to be replicated
 }
 
 // replicated says whether the target has a replica.
@@ -28,35 +33,25 @@ func (t target) replicated() bool { return t.cfg.Replica != "" || len(t.cfg.Repl
 // parseDSN splits a DSN into what is ours and what is go-sqlite3's.
 func parseDSN(dsn string, cfg Config) (target, error) {
 	t := target{cfg: cfg, dsn: dsn}
-	base, rawQuery, hasQuery := strings.Cut(dsn, "?")
-	if hasQuery && base != "" { // go-sqlite3 takes a leading "?" for a file name
-		rawQuery, _, _ = strings.Cut(rawQuery, "#")
-		q, err := url.ParseQuery(rawQuery)
-		if err != nil {
-			return t, fmt.Errorf("%w: parameters of %q: %w; percent-encode the value (a replica URL with its own ?, & or %% needs it)", ErrDSN, dsn, err)
-		}
-		t.query = q
-	} else {
-		base, t.query = dsn, url.Values{}
+	base, rawQuery := splitDSN(dsn)
+	q, err := url.ParseQuery(rawQuery)
+	if err != nil {
+		return t, fmt.Errorf("%w: the parameters of %q can't be parsed (a bad escape, or a semicolon); percent-encode each value: "+
+			"a replica URL with its own ?, &, ; or %% needs it", ErrDSN, redactDSN(dsn))
 	}
-	if err := t.takeParams(); err != nil {
+	t.query = q
+	asked, err := t.takeParams()
+	if err != nil {
 		return t, err
 	}
-	var err error
+	if err := checkNames(dsn, t.query); err != nil {
+		return t, err
+	}
 	if t.path, err = filePath(base, t.query); err != nil {
 		return t, err
 	}
-	explicit := t.replicated()
-	if !explicit && t.cfg.Base == "" {
-		t.cfg.Base = os.Getenv(EnvReplica)
-	}
-	if t.path == "" {
-		if explicit {
-			return t, fmt.Errorf("%w: %q is an in-memory or temporary database, which can't be replicated; name a file or leave _replica out", ErrDSN, dsn)
-		}
-		t.cfg.Base = ""
-	} else if !explicit && t.cfg.Base != "" {
-		t.cfg.Replica = strings.TrimRight(t.cfg.Base, "/") + "/" + url.PathEscape(filepath.Base(t.path))
+	if err := t.findReplica(dsn, asked); err != nil {
+		return t, err
 	}
 	t.cfg = t.cfg.withDefaults()
 	if err := t.cfg.validate(); err != nil {
@@ -66,16 +61,69 @@ func parseDSN(dsn string, cfg Config) (target, error) {
 		// Without the application's locks our own connections would take a transaction that is being written for one that
 		// its process has left behind, and roll it back.
 		delete(t.query, "nolock")
+		if strings.HasPrefix(base, "?") {
+			base = fileURI(base) // go-sqlite3 would not see the parameters that follow, our VFS among them
+		}
 	}
-	t.dsn = base
-	if len(t.query) > 0 {
-		t.dsn += "?" + t.query.Encode()
-	}
+	t.dsn = joinDSN(base, keepParams(rawQuery, t.query))
 	return t, nil
 }
 
-// takeParams moves our parameters out of the query into the Config.
-func (t *target) takeParams() error {
+// findReplica settles whether the target has a replica: by the DSN or the Config, else by the base URL of the Config
+// or the environment. asked are the names of our parameters in the DSN.
+func (t *target) findReplica(dsn string, asked []string) error {
+	explicit := t.replicated()
+	if t.cfg.Replica == NoReplica {
+		t.cfg.Replica, t.cfg.Base, t.off = "", "", true
+		return nil
+	}
+	if !explicit && t.cfg.Base == "" {
+		base, err := environmentBase()
+		if err != nil {
+			return err
+		}
+		t.cfg.Base = base
+	}
+	if t.cfg.Base == NoReplica && !explicit {
+		t.cfg.Base, t.off = "", true
+		return nil
+	}
+	switch {
+	case t.path == "" && explicit:
+		return fmt.Errorf("%w: %q is an in-memory or temporary database, which can't be replicated; name a file or leave _replica out",
+			ErrDSN, redactDSN(dsn))
+	case t.path == "":
+		t.cfg.Base = ""
+		return nil
+	case explicit:
+		return nil
+	case t.cfg.Base != "":
+		excluded, err := isExcluded(t.path, t.cfg.Exclude)
+		if excluded || err != nil {
+			t.cfg.Base, t.off = "", true
+			return err
+		}
+		t.cfg.Replica, err = replicaUnder(t.cfg.Base, t.path)
+		return err
+	case len(asked) > 0:
+		return fmt.Errorf("%w: %s in %q asks for replication, and no replica is named: add _replica=URL, set %s, or say _replica=none",
+			ErrDSN, strings.Join(asked, ", "), redactDSN(dsn), EnvReplica)
+	}
+	return nil
+}
+
+// warnUnlessReplicated tells of a Config that asks for replication, and names no replica, where nobody else names one either. In a
+// DSN that is an error; a Config may serve databases of both kinds.
+func (t target) warnUnlessReplicated(cfg Config) {
+	asked := cfg.Durability == Remote || cfg.Restore == RestoreIfMissing || cfg.WaitFor > 0
+	if asked && !t.replicated() && !t.off && t.path != "" {
+		cfg.logger().Warn("the database isn't replicated: the driver's Config asks for it, and neither that nor the DSN nor "+EnvReplica+" names a replica",
+			"db", t.path)
+	}
+}
+
+// takeParams moves our parameters out of the query into the Config. It returns the names of those that were there, _replica apart.
+func (t *target) takeParams() (asked []string, err error) {
 	take := func(name string, set func(string) error) error {
 		values, ok := t.query[name]
 		if !ok {
@@ -96,19 +144,41 @@ func (t *target) takeParams() error {
 			delete(t.query, "_replica")
 			t.cfg.Replicas = values
 			if slices.Contains(values, "") {
-				return fmt.Errorf("%w: one of %d times _replica is empty", ErrDSN, len(values))
+				return nil, fmt.Errorf("%w: one of %d times _replica is empty", ErrDSN, len(values))
+			}
+			if slices.Contains(values, NoReplica) {
+				return nil, fmt.Errorf("%w: _replica=%s stands beside other replicas; leave one or the other out", ErrDSN, NoReplica)
 			}
 		} else if err := take("_replica", func(v string) error { t.cfg.Replica = v; return nil }); err != nil {
-			return err
+			return nil, err
 		}
 	}
+	for _, p := range t.params() {
+		if t.query.Has(p.name) {
+			asked = append(asked, p.name)
+		}
+		if err := take(p.name, p.set); err != nil {
+			return nil, err
+		}
+	}
+	if v := t.query.Get("vfs"); v != "" {
+		t.cfg.VFS = v
+	}
+	return asked, nil
+}
+
+// param is a parameter of ours with what it does to the Config.
+type param struct {
+	name string
+	set  func(value string) error
+}
+
+// params are our parameters, _replica apart.
+func (t *target) params() []param {
 	text := func(p *string) func(string) error {
 		return func(v string) error { *p = v; return nil }
 	}
-	for _, p := range []struct {
-		name string
-		set  func(string) error
-	}{
+	return []param{
 		{"_durability", text((*string)(&t.cfg.Durability))},
 		{"_restore", text((*string)(&t.cfg.Restore))},
 		{"_on_full", text((*string)(&t.cfg.OnFull))},
@@ -129,50 +199,5 @@ func (t *target) takeParams() error {
 			t.cfg.Interval = d
 			return nil
 		}},
-	} {
-		if err := take(p.name, p.set); err != nil {
-			return err
-		}
 	}
-	if v := t.query.Get("vfs"); v != "" {
-		t.cfg.VFS = v
-	}
-	return nil
-}
-
-// filePath is the file that SQLite opens for a DSN without its parameters; "" for none.
-func filePath(base string, q url.Values) (string, error) {
-	path := base
-	if rest, isURI := strings.CutPrefix(base, "file:"); isURI {
-		rest, _, _ = strings.Cut(rest, "#")
-		if after, hasAuthority := strings.CutPrefix(rest, "//"); hasAuthority {
-			i := strings.IndexByte(after, '/')
-			if i < 0 {
-				return "", fmt.Errorf("%w: %q has a host and no path; use file:///path", ErrDSN, base)
-			}
-			rest = after[i:]
-		}
-		p, err := url.PathUnescape(rest)
-		if err != nil {
-			return "", fmt.Errorf("%w: path of %q: %w", ErrDSN, base, err)
-		}
-		path = p
-	}
-	if path == ":memory:" || q.Get("mode") == "memory" {
-		return "", nil
-	}
-	return path, nil
-}
-
-// withParams is the DSN for go-sqlite3 with more parameters.
-func (t target) withParams(params map[string]string) string {
-	q := url.Values{}
-	for k, v := range t.query {
-		q[k] = v
-	}
-	for k, v := range params {
-		q.Set(k, v)
-	}
-	base, _, _ := strings.Cut(t.dsn, "?")
-	return base + "?" + q.Encode()
 }
