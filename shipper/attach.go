@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"path/filepath"
 	"time"
 
 	"seawal/internal/killpoint"
 	"seawal/internal/pagesum"
 	"seawal/internal/replica"
-	"seawal/internal/segment"
 	"seawal/store"
 )
 
@@ -76,13 +74,8 @@ func (s *Shipper) attach(ctx context.Context) error {
 		return err
 	}
 	s.noteSuccess()
-	if s.state == nil {
-		if err := s.adopt(rep.ID); err != nil {
-			return err
-		}
-	}
-	if s.state != nil && s.state.Replica != rep.ID {
-		return s.errNotOurs(rep.ID, s.state.Replica, s.cfg.StateDir)
+	if err := s.identify(rep); err != nil {
+		return err
 	}
 	p, err := s.pinPatiently(ctx)
 	if err != nil {
@@ -90,34 +83,19 @@ func (s *Shipper) attach(ctx context.Context) error {
 	}
 	defer s.closePinned(p)
 	if p.PageCount() == 0 {
-		return fmt.Errorf("%w: replica %v exists, and %s is empty; run restore, or use another URL", ErrOtherDatabase, rep.ID, s.cfg.DBPath)
+		if err := s.mayBegin(ctx, rep); err != nil {
+			return err
+		}
+		s.closePinned(p) // a source has one pinned state at a time
+		if _, err := s.firstPage(ctx); err != nil {
+			return err
+		}
+		if p, err = s.pinPatiently(ctx); err != nil {
+			return err
+		}
+		defer s.closePinned(p)
 	}
 	return s.meet(ctx, rep, p)
-}
-
-// createReplica makes the replica of a database that has none, once it has a page.
-func (s *Shipper) createReplica(ctx context.Context) (replica.Replica, error) {
-	size, err := s.firstPage(ctx)
-	if err != nil {
-		return replica.Replica{}, err
-	}
-	if s.fresh.ID.IsZero() {
-		s.fresh = replica.Replica{ID: segment.NewID(), PageSize: size, Created: time.Now(), Name: filepath.Base(s.cfg.DBPath)}
-	}
-	// The state comes first: after a crash it says that the replica is ours.
-	s.state, s.prior = &state{Format: stateFormat, Replica: s.fresh.ID, Writer: s.writer}, replica.Pos{}
-	if err := saveState(s.cfg.StateDir, s.state); err != nil {
-		return replica.Replica{}, err
-	}
-	killpoint.Hit("shipper/replica-state-saved")
-	switch err := replica.CreateReplica(ctx, s.store, s.fresh); {
-	case errors.Is(err, store.ErrExist):
-		return replica.Replica{}, fmt.Errorf("%w: another writer created it just now: %w", ErrOtherDatabase, err)
-	case err != nil:
-		return replica.Replica{}, err
-	}
-	killpoint.Hit("shipper/replica-created")
-	return s.fresh, nil
 }
 
 // firstPage waits until the database has a page, and returns its page size.

@@ -124,7 +124,7 @@ func (cfg RollForwardConfig) endOfOurs(ctx context.Context) (*state, origin, err
 	if errors.Is(err, store.ErrNotExist) {
 		return nil, origin{}, nil
 	}
-	if st == nil && err == nil {
+	if err == nil && (st == nil || st.Replica != rep.ID && !isConfirmed(cfg.StateDir, st)) {
 		st, _ = stateElsewhere(cfg.OtherDirs, rep.ID)
 	}
 	if err != nil || st == nil || rep.ID != st.Replica {

@@ -150,7 +150,7 @@ func (s *Shipper) adopt(id segment.ID) error {
 
 // stateElsewhere is what the folders of a database's other replicas tell of the one with an id, which was moved or copied to another URL: who
 // has written it. Where it ends, the replica itself has to say: a copy may be older. It is nil when they know nothing of it; others are
-// the states that they have of other ones.
+// the states that they have of other ones that had something.
 func stateElsewhere(dirs []string, id segment.ID) (st *state, others []*state) {
 	var best *state
 	for _, dir := range dirs {
@@ -158,7 +158,9 @@ func stateElsewhere(dirs []string, id segment.ID) (st *state, others []*state) {
 		switch {
 		case err != nil || st == nil:
 		case st.Replica != id:
-			others = append(others, st)
+			if isConfirmed(dir, st) {
+				others = append(others, st)
+			}
 		case best == nil || st.Position.Compare(best.Position) > 0:
 			best = st
 		}
