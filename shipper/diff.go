@@ -15,7 +15,7 @@ type pinned struct {
 	ReadTx
 	log    WALFile // nil when no page is there
 	header wal.Header
-	frames []uint32  // newest frame of page n at n-1, 0: in the file; empty when log is nil
+	frames []uint32  // newest frame of page n at n-1, 0: in the file; nil when every page is there
 	place  wal.Place // Place with its checksum
 	closed bool
 }
@@ -68,24 +68,27 @@ func (p *pinned) index(src Source) error {
 	if p.header.Salt != end.Salt {
 		return errMoved
 	}
-	p.frames = make([]uint32, p.PageCount())
+	var frames []uint32
+	if !p.InFile() {
+		frames = make([]uint32, p.PageCount())
+	}
 	rd := wal.NewReader(f, p.header, p.header.Start())
 	var frame wal.Frame
 	for rd.Place().Frame < end.Frame {
 		if err := rd.Next(&frame); err != nil {
 			return fmt.Errorf("frame %d of %d: %w", rd.Place().Frame+1, end.Frame, err)
 		}
-		if frame.Page <= uint32(len(p.frames)) {
-			p.frames[frame.Page-1] = frame.Index
+		if frame.Page <= uint32(len(frames)) {
+			frames[frame.Page-1] = frame.Index
 		}
 	}
-	p.place = rd.Place()
+	p.frames, p.place = frames, rd.Place()
 	return nil
 }
 
-// image reads a page.
+// image reads a page. What it reads of the log counts only once stayed has said so.
 func (p *pinned) image(page uint32, b []byte) error {
-	if p.log == nil || p.frames[page-1] == 0 {
+	if p.frames == nil || p.frames[page-1] == 0 {
 		if err := p.ReadFile(page, b); err != nil {
 			return fmt.Errorf("read page %d: %w", page, err)
 		}
@@ -103,6 +106,23 @@ func (p *pinned) image(page uint32, b []byte) error {
 		if err := l.Lost(); err != nil {
 			return fmt.Errorf("read page %d: %w", page, err)
 		}
+	}
+	return nil
+}
+
+// stayed says, after the last image, whether the log was the same all the time. SQLite's lock promises that, but POSIX locks are lost
+// when anybody in this process closes a descriptor of the file. Whoever starts the log again writes its header before any frame:
+// with the salts of the beginning, no image can be one of another generation.
+func (p *pinned) stayed() error {
+	if p.frames == nil {
+		return nil
+	}
+	h, err := readLogHeader(p.log)
+	if err == nil && h.Salt != p.header.Salt {
+		err = errMoved
+	}
+	if err != nil {
+		return fmt.Errorf("pages were read from the log: %w", err)
 	}
 	return nil
 }
@@ -145,7 +165,7 @@ func (p *pinned) sums(ctx context.Context) (*pagesum.Table, error) {
 		}
 		t.Set(page, pagesum.Of(page, b))
 	}
-	return t, nil
+	return t, p.stayed()
 }
 
 // fileSums computes the table of the database file alone: what the database was
@@ -193,6 +213,9 @@ func (s *Shipper) shipDiff(ctx context.Context, p *pinned, t transaction) error 
 		if err := s.page(page, b, false); err != nil {
 			return err
 		}
+	}
+	if err := p.stayed(); err != nil {
+		return err
 	}
 	return s.end(t)
 }

@@ -415,7 +415,7 @@ func (f *fakeSource) BeginRead(context.Context) (ReadTx, error) {
 		f: f, m: f.m, place: place, ticket: f.ticket, time: f.time,
 		pages: uint32(len(f.m.pages)), pageSize: f.m.pageSize, file: f.m.file.clone(),
 	}
-	if f.m.frames == 0 {
+	if r.inFile = f.m.frames > 0 && f.m.file.equal(f.m.pages); f.m.frames == 0 {
 		r.file = f.m.pages.clone()
 	}
 	return r, nil
@@ -430,10 +430,12 @@ type fakeRead struct {
 	pages    uint32
 	pageSize int
 	file     image
+	inFile   bool // as SQLite's READ_LOCK(0): a checkpoint has copied all
 	closed   bool
 }
 
 func (r *fakeRead) Place() wal.Place { return r.place }
+func (r *fakeRead) InFile() bool     { return r.inFile }
 func (r *fakeRead) Ticket() uint64   { return r.ticket }
 func (r *fakeRead) Time() int64      { return r.time }
 func (r *fakeRead) PageSize() int {

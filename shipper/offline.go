@@ -49,6 +49,7 @@ type offlineTx struct {
 var _ ReadTx = (*offlineTx)(nil)
 
 func (t *offlineTx) Place() wal.Place  { return t.place }
+func (t *offlineTx) InFile() bool      { return false }
 func (t *offlineTx) Ticket() uint64    { return 0 }
 func (t *offlineTx) Time() int64       { return 0 }
 func (t *offlineTx) PageSize() int     { return t.pageSize }

@@ -116,6 +116,9 @@ func (b *snapshotBody) next() error {
 		return err
 	}
 	if b.page == b.tx.PageCount {
+		if err := b.p.stayed(); err != nil {
+			return err
+		}
 		if err := b.enc.End(b.table.Total()); err != nil {
 			return err
 		}

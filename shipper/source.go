@@ -87,9 +87,10 @@ type WALFile interface {
 }
 
 // ReadTx is a pinned state of the database: page n is its newest frame up to
-// Place in the WAL, else its image in the file.
+// Place in the WAL, else its image in the file. When it is in the file, every page is read there.
 type ReadTx interface {
 	Place() wal.Place  // zero in rollback journal modes; Frame 0 when the WAL holds nothing of it. Cksum is not set
+	InFile() bool      // the file has all of it, and the WAL may be written over although Place names a frame of it
 	Ticket() uint64    // every commit up to this ticket is in it, none after
 	Time() int64       // of the commit with that ticket, unix nanoseconds; 0 when that is 0
 	PageSize() int     // bytes; 0 while the database is empty

@@ -347,6 +347,7 @@ func (t tap) counterMoved(reader int) bool { return C.seawal_tap_counter(t.c, C.
 type readerPlace struct {
 	inWAL     bool // the database is in WAL mode
 	place     wal.Place
+	inFile    bool // the file alone is the state
 	pageSize  int
 	pageCount uint32
 	ticket    uint64
@@ -370,6 +371,7 @@ func (t tap) place(reader int) (readerPlace, error) {
 	out := readerPlace{inWAL: p.isWal != 0, ticket: uint64(p.iTicket), time: int64(p.iTime)}
 	if out.inWAL {
 		out.place = wal.Place{Salt: [2]uint32{uint32(p.aSalt[0]), uint32(p.aSalt[1])}, Frame: uint32(p.mxFrame)}
+		out.inFile = p.isInFile != 0
 		out.pageSize, out.pageCount = int(p.szPage), uint32(p.nPage)
 	}
 	return out, nil

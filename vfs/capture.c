@@ -49,6 +49,11 @@ int seawalReadIndexHdr(const volatile u8 *aShm, IndexHdr *pHdr){
   return 1;
 }
 
+/* How many frames of the log are in the file. */
+u32 seawalReadBackfill(const volatile u8 *aShm){
+  return __atomic_load_n((const volatile u32*)&aShm[SHM_BACKFILL], __ATOMIC_ACQUIRE);
+}
+
 /* The change counter in the header of the database file, which every commit in a rollback
 ** journal mode moves; 0 of an empty file. Returns 0 when it can't be read. */
 int seawalReadCounter(sqlite3_file *pFile, u32 *piCounter){

@@ -304,7 +304,7 @@ int seawal_tap_place(SeawalTap *pTap, int iReader, SeawalPlace *pOut){
   isRead = seawalReadCounter(pFile, &iCounter);   /* of use in a rollback journal mode, or just after */
   pthread_mutex_lock(&pTap->mutex);
   pOut->isWal = p->pWal!=0;
-  pOut->iReadLock = p->iReadLock;
+  pOut->isInFile = p->pWal!=0 && p->iReadLock==0;
   if( p->pWal ){
     if( !seawalReadIndexHdr(p->aShm, &hdr) ){
       rc = SQLITE_BUSY;
@@ -313,6 +313,9 @@ int seawal_tap_place(SeawalTap *pTap, int iReader, SeawalPlace *pOut){
     }else if( !isSameSalt(hdr.aSalt, pTap->aSalt) || hdr.mxFrame!=pTap->mxFrame ){
       rc = SQLITE_BUSY;
     }
+    /* READ_LOCK(0) keeps the file as it was when the read began: with the whole of the log in it. What was committed
+    ** since is not in the file, and cannot be read either: whoever commits next may start the log again. */
+    if( rc==SQLITE_OK && p->iReadLock==0 && seawalReadBackfill(p->aShm)!=hdr.mxFrame ) rc = SQLITE_BUSY;
     if( rc==SQLITE_OK && pTap->isCounter ) seawalSyncCounterLocked(pTap, isRead, iCounter);
     pOut->nPage = hdr.nPage;
     pOut->szPage = hdr.szPage;

@@ -44,7 +44,7 @@ struct SeawalCommit {
 typedef struct SeawalPlace SeawalPlace;
 struct SeawalPlace {
   int isWal;                 /* the reader has the WAL open */
-  int iReadLock;             /* the read lock that it holds: 0 to 4, -1 for none */
+  int isInFile;              /* it reads the file alone (READ_LOCK(0)): no frame of the log belongs to its state */
   uint32_t aSalt[2];         /* the last published place */
   uint32_t mxFrame;
   uint32_t szPage;           /* from the wal-index, 0 when there is none */

@@ -292,6 +292,7 @@ type emptyTx struct{ ticket uint64 }
 var _ shipper.ReadTx = (*emptyTx)(nil)
 
 func (*emptyTx) Place() wal.Place { return wal.Place{} }
+func (*emptyTx) InFile() bool     { return true }
 func (t *emptyTx) Ticket() uint64 { return t.ticket }
 func (*emptyTx) Time() int64      { return 0 } // nothing is shipped of it
 func (*emptyTx) PageSize() int    { return 0 }
@@ -304,7 +305,8 @@ func (*emptyTx) ReadFile(page uint32, _ []byte) error {
 func (*emptyTx) Close() error { return nil }
 
 // readTx is a pinned state: SQLite's read lock keeps checkpoints from the pages that it needs,
-// and the shim refuses to restart the log.
+// and the shim refuses to restart the log. Other processes ask SQLite's lock alone, and READ_LOCK(0), which a reader takes
+// when the whole log is in the file, doesn't keep them from writing over the frames: such a state is read from the file.
 type readTx struct {
 	s      *source
 	at     readerPlace
@@ -327,6 +329,7 @@ func (t *readTx) Lost() error {
 }
 
 func (t *readTx) Place() wal.Place  { return t.at.place }
+func (t *readTx) InFile() bool      { return t.at.inFile }
 func (t *readTx) Ticket() uint64    { return t.at.ticket }
 func (t *readTx) Time() int64       { return t.at.time }
 func (t *readTx) PageSize() int     { return t.at.pageSize }

@@ -35,6 +35,7 @@ typedef sqlite3_int64 i64;
 #define SHM_NPAGE          20
 #define SHM_SALT           32
 #define SHM_HDRSIZE        48       /* of one of its two copies */
+#define SHM_BACKFILL       96       /* offset of WalCkptInfo.nBackfill */
 
 #define DB_COUNTER         24       /* offset of the change counter in the database header */
 
@@ -283,9 +284,10 @@ static inline int isLogFullLocked(const SeawalTap *pTap){
       && !hasRoomLocked(pTap);
 }
 
-/* In capture.c; all but the first three (and seawalSyncPlaceLocked, by a poll) are called on the thread of a connection, while SQLite
+/* In capture.c; all but the first four (and seawalSyncPlaceLocked, by a poll) are called on the thread of a connection, while SQLite
 ** is in the file's method that says so. */
 int seawalReadIndexHdr(const volatile u8 *aShm, IndexHdr *pHdr);
+u32 seawalReadBackfill(const volatile u8 *aShm);
 int seawalReadCounter(sqlite3_file *pFile, u32 *piCounter);
 void seawalSignalGo(SeawalTap*, char c);
 void seawalNoteMapped(SeawalTail*, const volatile u8 *aShm);
