@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"seawal/internal/fsops"
 	"seawal/internal/killpoint"
 )
 
@@ -159,7 +160,7 @@ func (o *output) publish(tmp string) (err error) {
 			return
 		}
 		for _, m := range aside {
-			err = errors.Join(err, os.Rename(m[1], m[0]))
+			err = errors.Join(err, fsops.Rename(m[1], m[0]))
 		}
 	}()
 	if o.replace {
@@ -169,7 +170,7 @@ func (o *output) publish(tmp string) (err error) {
 		}
 		for _, suffix := range suffixes {
 			from, to := o.path+suffix, o.hidden("replaced"+strings.ReplaceAll(suffix, "/", "-"))
-			if err := os.Rename(from, to); errors.Is(err, fs.ErrNotExist) {
+			if err := fsops.Rename(from, to); errors.Is(err, fs.ErrNotExist) {
 				continue
 			} else if err != nil {
 				return fmt.Errorf("move %s aside: %w", from, err)
@@ -183,7 +184,7 @@ func (o *output) publish(tmp string) (err error) {
 			}
 		}
 		killpoint.Hit("restore/aside-synced")
-		if err := os.Rename(tmp, o.path); err != nil {
+		if err := fsops.Rename(tmp, o.path); err != nil {
 			return fmt.Errorf("put restored file in place: %w", err)
 		}
 	} else if err := linkNew(tmp, o.path); err != nil {
@@ -198,7 +199,7 @@ func (o *output) publish(tmp string) (err error) {
 	}
 	killpoint.Hit("restore/in-place-synced")
 	for _, m := range moved {
-		if err := os.Remove(m[1]); err != nil {
+		if err := fsops.Remove(m[1]); err != nil {
 			return fmt.Errorf("remove what belonged to the replaced database: %w", err)
 		}
 	}
@@ -208,11 +209,11 @@ func (o *output) publish(tmp string) (err error) {
 // linkNew gives tmp the name path, unless something has it by now: a rename
 // would overwrite that.
 func linkNew(tmp, path string) error {
-	err := os.Link(tmp, path)
+	err := fsops.Link(tmp, path)
 	switch {
 	case err == nil:
 		killpoint.Hit("restore/linked")
-		if err := os.Remove(tmp); err != nil {
+		if err := fsops.Remove(tmp); err != nil {
 			return fmt.Errorf("remove temporary name: %w", err)
 		}
 		return nil
@@ -223,19 +224,14 @@ func linkNew(tmp, path string) error {
 	if _, err := os.Lstat(path); err == nil {
 		return fmt.Errorf("%w: %s appeared during the restore", ErrExists, path)
 	}
-	if err := os.Rename(tmp, path); err != nil {
+	if err := fsops.Rename(tmp, path); err != nil {
 		return fmt.Errorf("put restored file in place: %w", err)
 	}
 	return nil
 }
 
 func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("open folder to sync it: %w", err)
-	}
-	err = d.Sync()
-	if err := errors.Join(err, d.Close()); err != nil {
+	if err := fsops.SyncDir(dir); err != nil {
 		return fmt.Errorf("sync folder: %w", err)
 	}
 	return nil

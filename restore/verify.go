@@ -8,6 +8,7 @@ import (
 	"io"
 	"sync/atomic"
 
+	"seawal/internal/fsops"
 	"seawal/internal/pagesum"
 )
 
@@ -56,7 +57,7 @@ const readBackSize = 1 << 20
 
 // finish brings the file to stable storage and, if that is asked for, reads it back.
 func (b *builder) finish(ctx context.Context, check Check) error {
-	if err := b.file.Sync(); err != nil {
+	if err := fsops.Sync(b.file); err != nil {
 		return fmt.Errorf("sync restored file: %w", err)
 	}
 	if check != CheckFull {

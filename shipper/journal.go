@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"seawal/internal/fsops"
 	"seawal/internal/killpoint"
 )
 
@@ -51,7 +52,7 @@ func writeJournal(path string, pageSize int, pageCount uint32, pages []uint32, i
 		if err := w.Flush(); err != nil {
 			return err
 		}
-		if err := f.Sync(); err != nil {
+		if err := fsops.Sync(f); err != nil {
 			return err
 		}
 		killpoint.Hit("shipper/rollforward-pages-synced")

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"seawal/internal/fsops"
 	"seawal/internal/killpoint"
 	"seawal/internal/pagesum"
 	"seawal/internal/replica"
@@ -249,7 +250,7 @@ func settleEmptyLog(path string) error {
 		err = errors.New("its log could not be emptied")
 	}
 	if err == nil {
-		err = f.Sync()
+		err = fsops.Sync(f)
 	}
 	return errors.Join(err, f.Close())
 }

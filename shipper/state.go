@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"seawal/internal/fsops"
 	"seawal/internal/killpoint"
 	"seawal/internal/pagesum"
 	"seawal/internal/replica"
@@ -193,7 +194,7 @@ func writeFile(path string, write func(*os.File) error) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(write(f), f.Sync(), f.Close())
+	return errors.Join(write(f), fsops.Sync(f), f.Close())
 }
 
 // saveState writes the state, as of this boot of the machine.
@@ -216,7 +217,7 @@ func writeState(dir string, st *state) error {
 		return fmt.Errorf("save state: %w", err)
 	}
 	killpoint.Hit("shipper/state-written")
-	if err := os.Rename(path+newSuffix, path); err != nil {
+	if err := fsops.Rename(path+newSuffix, path); err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
 	killpoint.Hit("shipper/state-renamed")
@@ -224,12 +225,7 @@ func writeState(dir string, st *state) error {
 }
 
 func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("save state: %w", err)
-	}
-	err = errors.Join(d.Sync(), d.Close())
-	if err != nil {
+	if err := fsops.SyncDir(dir); err != nil {
 		return fmt.Errorf("save state: sync folder: %w", err)
 	}
 	return nil
@@ -268,7 +264,7 @@ func (s *Shipper) commitState(b *batch) {
 func (s *Shipper) installState(st *state) error {
 	path := filepath.Join(s.cfg.StateDir, pagesFile)
 	killpoint.Hit("shipper/pages-written")
-	if err := os.Rename(path+newSuffix, path); err != nil {
+	if err := fsops.Rename(path+newSuffix, path); err != nil {
 		return fmt.Errorf("save page checksums: %w", err)
 	}
 	killpoint.Hit("shipper/pages-renamed")

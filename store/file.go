@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"seawal/internal/fsops"
 )
 
 // hiddenFolder, in the root, holds what isn't whole yet. No object has a name in
@@ -36,7 +38,7 @@ const copyBytes = 256 << 10
 type fileStore struct {
 	root   string // absolute
 	now    func() time.Time
-	link   func(oldpath, newpath string) error // os.Link
+	link   func(oldpath, newpath string) error // fsops.Link
 	window int                                 // listWindow
 
 	clean sync.Once // removes what killed processes left in hiddenFolder
@@ -81,7 +83,7 @@ func OpenFolder(path string) (Store, error) {
 }
 
 func newFileStore(root string) *fileStore {
-	return &fileStore{root: root, now: time.Now, link: os.Link, window: listWindow, synced: map[string]bool{}}
+	return &fileStore{root: root, now: time.Now, link: fsops.Link, window: listWindow, synced: map[string]bool{}}
 }
 
 func (s *fileStore) path(name string) string { return filepath.Join(s.root, filepath.FromSlash(name)) }
@@ -157,7 +159,7 @@ func (s *fileStore) taken(final string) (bool, error) {
 	if err := s.makeFolder(filepath.Dir(final)); err != nil {
 		return true, err
 	}
-	if err := syncFolder(filepath.Dir(final)); err != nil {
+	if err := fsops.SyncDir(filepath.Dir(final)); err != nil {
 		return true, err
 	}
 	return true, ErrExist
@@ -180,7 +182,7 @@ func (s *fileStore) publish(tmp, final string) error {
 	case err != nil:
 		return err
 	}
-	return syncFolder(filepath.Dir(final))
+	return fsops.SyncDir(filepath.Dir(final))
 }
 
 // linkUnsupported says that the file system knows no hard links: EPERM is what
@@ -216,7 +218,7 @@ func writeTemporary(ctx context.Context, folder string, body Body) (tmp string, 
 	if err != nil {
 		return "", err
 	}
-	return f.Name(), f.Sync()
+	return f.Name(), fsops.Sync(f)
 }
 
 // bodyError is an error of the caller's, not of the folder.
@@ -272,29 +274,13 @@ func (s *fileStore) makeFolder(dir string) error {
 			return err
 		}
 	}
-	if err := syncFolder(filepath.Dir(dir)); err != nil && (made || !errors.Is(err, fs.ErrPermission)) {
+	if err := fsops.SyncDir(filepath.Dir(dir)); err != nil && (made || !errors.Is(err, fs.ErrPermission)) {
 		return err
 	}
 	s.mu.Lock()
 	s.synced[dir] = true
 	s.mu.Unlock()
 	return nil
-}
-
-// syncFolder puts the entries of a folder on disk.
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
-		err = nil // a file system that can't sync a folder has nothing better to offer
-	}
-	if cerr := d.Close(); err == nil {
-		err = cerr
-	}
-	return err
 }
 
 // A temporary file younger than freshAge is not stale, though nobody may have
@@ -387,9 +373,9 @@ func (s *fileStore) Delete(ctx context.Context, name string) error {
 		}
 		return err
 	}
-	err := os.Remove(s.path(name))
+	err := fsops.Remove(s.path(name))
 	if err == nil {
-		err = syncFolder(filepath.Dir(s.path(name)))
+		err = fsops.SyncDir(filepath.Dir(s.path(name)))
 	}
 	if err = s.absent(err); err != nil && !errors.Is(err, ErrNotExist) {
 		return s.wrap(OpDelete, name, err)

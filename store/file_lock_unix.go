@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"seawal/internal/fsops"
 )
 
 // lockName is the file in hiddenFolder that claim locks. It stays there.
@@ -31,7 +33,7 @@ func (s *fileStore) claim(tmp, final string) error {
 	}
 	_, err = os.Lstat(final)
 	if errors.Is(err, fs.ErrNotExist) {
-		return os.Rename(tmp, final)
+		return fsops.Rename(tmp, final)
 	}
 	if err == nil {
 		err = fs.ErrExist

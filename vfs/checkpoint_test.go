@@ -56,7 +56,7 @@ func TestLogIsStartedAgainUnderConstantWriting(t *testing.T) {
 			if _, err := db.Exec("CREATE TABLE t(id INTEGER PRIMARY KEY, a BLOB)"); err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 			defer cancel()
 			done := make(chan struct{}) // the log was started again as often as that
 			var all sync.WaitGroup

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"seawal/internal/fsops"
 	"seawal/shipper"
 )
 
@@ -58,11 +60,17 @@ func claimStateFolder(path, replica string, replicas int) string {
 	return dir
 }
 
-// writeOwner says in a state folder whose it is. Who reads meanwhile, without the lock, sees the one before or this one, never half a line.
+// writeOwner says in a state folder whose it is. Who reads meanwhile, without the lock, sees the one before or this one, never half a
+// line; nor does who reads after a loss of power, who would take the folder for nobody's.
 func writeOwner(dir, replica string) {
 	name := filepath.Join(dir, replicaFile)
-	if os.WriteFile(name+".new", []byte(replica+"\n"), 0o600) == nil {
-		_ = os.Rename(name+".new", name)
+	f, err := os.OpenFile(name+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return
+	}
+	_, err = f.WriteString(replica + "\n")
+	if errors.Join(err, fsops.Sync(f), f.Close()) == nil && fsops.Rename(name+".new", name) == nil {
+		_ = fsops.SyncDir(dir)
 	}
 }
 

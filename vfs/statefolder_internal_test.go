@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"seawal/internal/fsops/powertest"
 )
 
 // Processes that open a new database at once, with lists of replicas that differ, agree about the state folder of each replica: one
@@ -42,5 +44,22 @@ func TestStateFoldersAreClaimedOnce(t *testing.T) {
 		if folders["a"] == folders["b"] {
 			t.Fatalf("round %d: two replicas have the folder %s", round, folders["a"])
 		}
+	}
+}
+
+// Whose a state folder is outlives a loss of power: an empty answer would give the folder to whoever comes first.
+func TestOwnerOfAStateFolderLosesPower(t *testing.T) {
+	dir := t.TempDir()
+	file := ""
+	disk := powertest.Watch(t, dir, func(l powertest.Left) string {
+		if content, exists, whole := l.Content(file); exists && (!whole || string(content) != "file:///a\n") {
+			return "it belongs to " + string(content)
+		}
+		return ""
+	})
+	file = filepath.Join(dir, replicaFile)
+	writeOwner(dir, "file:///a")
+	if _, exists, _ := disk.Settled().Content(file); !exists {
+		t.Error("it belongs to nobody")
 	}
 }
