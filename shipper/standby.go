@@ -25,11 +25,11 @@ import (
 // not durable are good for one life of the process that ships, an epoch: the next one may count otherwise. So a
 // stand-by that waits for one when the epoch ends waits for everything instead.
 //
-// A stand-by that wants something shipped at once writes to a pipe, which the other one reads.
+// A stand-by that wants something shipped at once writes to a file that the other one hears of: wake.go.
 
 const (
 	positionFile = "position" // in the state folder; the next process goes by it, too
-	wakeFile     = "wake"     // likewise: a named pipe
+	wakeFile     = "wake"     // likewise: what stand-bys want
 	standbyFile  = "standby"  // likewise: every stand-by has a shared lock on it
 
 	// standbyTurn is how often a stand-by tries to take the lock.
@@ -205,12 +205,6 @@ func (s *Shipper) endTelling() {
 	}
 }
 
-// What a stand-by writes to the pipe.
-const (
-	wakeTell = 't' // say how far you are
-	wakeShip = 's' // and ship that at once
-)
-
 // woken is a stand-by's wish that has arrived.
 func (s *Shipper) woken(ship bool) {
 	s.Tell() // which captures what the stand-by has committed
@@ -284,7 +278,7 @@ func (s *Shipper) passOn(h *handover, closing bool) (done bool) {
 		return true
 	}
 	if full || closing {
-		s.sendWake(wakeShip)
+		s.sendWake(wishShip)
 	}
 	return done
 }
@@ -389,7 +383,7 @@ func (s *Shipper) ask(ctx context.Context, answer func(position) (done bool, err
 }
 
 // askPosition is Position in a stand-by.
-func (s *Shipper) askPosition(ctx context.Context, wake byte) (pos replica.Pos, epoch uint64, err error) {
+func (s *Shipper) askPosition(ctx context.Context, wake wish) (pos replica.Pos, epoch uint64, err error) {
 	mark, _ := s.sharer.Mark()
 	s.sendWake(wake)
 	err = s.ask(ctx, func(p position) (bool, error) {
@@ -442,9 +436,9 @@ func (s *Shipper) askDurable(ctx context.Context, pos replica.Pos, epoch uint64)
 
 // askAll waits, in a stand-by, until everything that is committed now is durable. errTurn: this process ships itself.
 func (s *Shipper) askAll(ctx context.Context, now bool) error {
-	wake := byte(wakeTell)
+	wake := wishTell
 	if now {
-		wake = wakeShip
+		wake = wishShip
 	}
 	for {
 		pos, epoch, err := s.askPosition(ctx, wake)

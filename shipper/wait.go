@@ -52,7 +52,7 @@ func (s *Shipper) Position(ctx context.Context) (replica.Pos, error) {
 			return s.mapped, nil
 		})
 		if errors.Is(err, errStandby) {
-			pos, _, err = s.askPosition(ctx, wakeTell)
+			pos, _, err = s.askPosition(ctx, wishTell)
 		}
 		switch {
 		case err == nil:
