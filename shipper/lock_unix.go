@@ -15,7 +15,7 @@ type lock struct{ f *os.File }
 
 // takeLock returns ErrLocked when another process, or another Shipper, has it.
 func takeLock(path string) (*lock, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := openStateFile(path, os.O_CREATE|os.O_RDWR)
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
@@ -31,7 +31,7 @@ func takeLock(path string) (*lock, error) {
 
 // showStandby lets the process that ships see that this one stands by, until release.
 func showStandby(path string) (*lock, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := openStateFile(path, os.O_CREATE|os.O_RDWR)
 	if err != nil {
 		return nil, fmt.Errorf("show that this process stands by: %w", err)
 	}

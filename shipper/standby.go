@@ -181,7 +181,7 @@ func (s *Shipper) Tell() {
 
 // beginTelling begins the epoch of this process, which has the lock.
 func (s *Shipper) beginTelling() error {
-	f, err := os.OpenFile(s.statePath(positionFile), os.O_CREATE|os.O_WRONLY, 0o600)
+	f, err := openStateFile(s.statePath(positionFile), os.O_CREATE|os.O_WRONLY)
 	if err != nil {
 		return fmt.Errorf("open the position file: %w", err)
 	}

@@ -61,6 +61,7 @@ func (s *Shipper) openFolder() error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make state folder: %w", err)
 	}
+	fitModes(dir, s.cfg.DBPath)
 	l, err := s.takeLock()
 	if err != nil {
 		return err
@@ -190,7 +191,7 @@ func loadTable(path, after string) *pagesum.Table {
 // writeFile writes a file atomically as far as name says: content goes to a
 // temporary file and is synced.
 func writeFile(path string, write func(*os.File) error) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	f, err := openStateFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY)
 	if err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ func newHearing(path string) (*hearing, error) {
 	if err := removeSpecial(path); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|noFollow, 0o600)
+	f, err := openStateFile(path, os.O_CREATE|os.O_RDWR)
 	if err != nil {
 		return nil, err
 	}

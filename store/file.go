@@ -63,7 +63,7 @@ func openFileURL(_ context.Context, u *url.URL) (Store, error) {
 
 // OpenFolder opens the store on a folder, which Open does for file:///path. The
 // folder need not exist: until the first Create makes it the store is empty.
-// Objects and folders get the permissions that the umask leaves.
+// Objects and folders are for their owner alone, as a replica is as confidential as its database.
 //
 // Several processes may use one folder at once, on several hosts too if the file
 // system is shared and its link(2) is atomic, as NFS's is.
@@ -194,7 +194,7 @@ func linkUnsupported(err error) bool {
 // writeTemporary writes the body into a new file in folder, and returns its path
 // once it is on disk.
 func writeTemporary(ctx context.Context, folder string, body Body) (tmp string, err error) {
-	f, err := os.OpenFile(filepath.Join(folder, "create-"+rand.Text()), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	f, err := os.OpenFile(filepath.Join(folder, "create-"+rand.Text()), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return "", err
 	}
@@ -249,12 +249,12 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 // A folder that was there already is synced once in the life of the store,
 // because another process may have been killed between making and syncing it.
 func (s *fileStore) makeFolder(dir string) error {
-	err := os.Mkdir(dir, 0o777)
+	err := os.Mkdir(dir, 0o700)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := s.makeFolder(filepath.Dir(dir)); err != nil {
 			return err
 		}
-		err = os.Mkdir(dir, 0o777)
+		err = os.Mkdir(dir, 0o700)
 	}
 	made := err == nil
 	if err != nil && !errors.Is(err, fs.ErrExist) {

@@ -23,7 +23,7 @@ const lockName = "lock"
 // writers find links unsupported, as they do on one file system, and on a
 // mount shared by hosts only if its locks are.
 func (s *fileStore) claim(tmp, final string) error {
-	f, err := os.OpenFile(filepath.Join(s.root, hiddenFolder, lockName), os.O_RDWR|os.O_CREATE, 0o666)
+	f, err := os.OpenFile(filepath.Join(s.root, hiddenFolder, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
