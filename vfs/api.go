@@ -45,7 +45,7 @@ func databaseFor(ctx context.Context, db *sql.DB) (*run, *database, error) {
 	return r, opened, nil
 }
 
-// Position returns the position of everything that was committed before the call, by any connection of this
+// Position returns the position of everything that was committed before the call, by any connection of any
 // process. It waits until the replica has been reached once, since only the replica
 // knows the number of the transaction that came last. Of several replicas it is the first one's.
 func Position(ctx context.Context, db *sql.DB) (Pos, error) {
@@ -67,7 +67,7 @@ func Wait(ctx context.Context, db *sql.DB, pos Pos) error {
 	return r.wait(ctx, pos)
 }
 
-// Flush ships what was committed before the call, now, and waits until it is durable. Its errors are Wait's.
+// Flush ships what was committed before the call, by whatever process, now, and waits until it is durable. Its errors are Wait's.
 func Flush(ctx context.Context, db *sql.DB) error {
 	r, _, err := databaseFor(ctx, db)
 	if err != nil {

@@ -136,17 +136,48 @@ func (p *poll) once() {
 	default:
 		return
 	}
+	if look := p.beginLocked(); look != nil {
+		go look()
+	}
+}
+
+// now captures what other processes have committed before the call, as far as it can be read without waiting for a lock.
+func (p *poll) now() {
+	for {
+		p.mu.Lock()
+		ended, last := p.ended, p.look
+		select {
+		case <-last:
+			var look func()
+			if !ended {
+				look = p.beginLocked()
+			}
+			p.mu.Unlock()
+			if look != nil {
+				look()
+			}
+			return
+		default: // a look that began before the call may have missed what was committed since
+			p.mu.Unlock()
+			<-last
+		}
+	}
+}
+
+// beginLocked publishes what the mapped wal-index tells. Where that isn't enough it returns what has to be called to
+// look with SQLite; until that is over, no other look begins. The caller holds mu, and no look runs.
+func (p *poll) beginLocked() (look func()) {
 	found := p.source.tap.poll()
 	for _, l := range p.run.replicas {
 		l.shipper.Tell()
 	}
 	if found == pollDone || found == pollCounter && !p.source.counterMoved() {
-		return
+		return nil
 	}
-	look := make(chan struct{})
-	p.look = look
-	go func() {
-		defer close(look)
+	over := make(chan struct{})
+	p.look = over
+	return func() {
+		defer close(over)
 		p.source.look()
-	}()
+	}
 }

@@ -145,7 +145,10 @@ func (r *run) enough(ctx context.Context, wait func(context.Context, *link) erro
 }
 
 // position is the position of everything that is committed, in the first replica's numbers.
-func (r *run) position(ctx context.Context) (Pos, error) { return r.replicas[0].shipper.Position(ctx) }
+func (r *run) position(ctx context.Context) (Pos, error) {
+	r.poll.now()
+	return r.replicas[0].shipper.Position(ctx)
+}
 
 // wait waits until a position, of the first replica, is durable in enough of them.
 func (r *run) wait(ctx context.Context, pos Pos) error {
@@ -165,6 +168,7 @@ func (r *run) wait(ctx context.Context, pos Pos) error {
 
 // flush ships at once and waits until what is committed now is durable in enough replicas.
 func (r *run) flush(ctx context.Context) error {
+	r.poll.now()
 	return r.enough(ctx, func(ctx context.Context, l *link) error { return l.shipper.Flush(ctx) })
 }
 
