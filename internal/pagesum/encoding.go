@@ -71,13 +71,9 @@ func (t *Table) WriteTo(w io.Writer) (int64, error) {
 	if err := put(buf); err != nil {
 		return written, fmt.Errorf("write page checksums: %w", err)
 	}
-	var none chunk
 	for i, c := range t.chunks {
-		if c == nil {
-			c = &none
-		}
 		buf = buf[:0]
-		for _, s := range c[:min(chunkPages, int64(t.n)-int64(i)*chunkPages)] {
+		for _, s := range c.image()[:min(chunkPages, int64(t.n)-int64(i)*chunkPages)] {
 			buf = binary.LittleEndian.AppendUint64(buf, uint64(s))
 		}
 		if err := put(buf); err != nil {
@@ -120,8 +116,9 @@ func ReadTable(r io.Reader) (*Table, error) {
 		}
 		c := new(chunk)
 		for i := range k {
-			c[i] = Sum(binary.LittleEndian.Uint64(b[i*sumSize:]))
-			t.total ^= c[i]
+			s := Sum(binary.LittleEndian.Uint64(b[i*sumSize:]))
+			c.set(uint16(i), s)
+			t.total ^= s
 		}
 		t.chunks = append(t.chunks, c)
 		t.n += k

@@ -1,13 +1,109 @@
 package pagesum
 
-// chunkPages is how many sums a Table allocates at a time: 8 KiB of them. So a
-// table wastes little on a small database, and growing never copies the sums.
+import (
+	"cmp"
+	"slices"
+)
+
+// chunkPages is how many pages a chunk is of: the sums of all of them take 8 KiB. So a table wastes little on a small
+// database, and growing never copies the sums.
 const chunkPages = 1024
 
-type chunk [chunkPages]Sum
+// chunkFew is the number of sums up to which a chunk lists its pages one by one. Page numbers come from objects that
+// others may have written, and 8 KiB for each of them would make a few hundred KiB of segment take a GiB of memory.
+const chunkFew = 64
+
+// chunk holds the sums of chunkPages pages.
+type chunk struct {
+	few  []entry          // ascending; those that aren't in it are 0
+	full *[chunkPages]Sum // not nil: few isn't used any more
+}
+
+// entry is the sum of one page of a chunk.
+type entry struct {
+	page uint16 // within the chunk
+	sum  Sum
+}
+
+// search returns the place of a page in few.
+func (c *chunk) search(page uint16) (int, bool) {
+	if n := len(c.few); n > 0 && c.few[n-1].page < page {
+		return n, false // how a database grows
+	}
+	return slices.BinarySearchFunc(c.few, page, func(e entry, page uint16) int { return cmp.Compare(e.page, page) })
+}
+
+func (c *chunk) get(page uint16) Sum {
+	if c.full != nil {
+		return c.full[page]
+	}
+	if i, ok := c.search(page); ok {
+		return c.few[i].sum
+	}
+	return 0
+}
+
+// set returns the sum that was there before.
+func (c *chunk) set(page uint16, s Sum) (old Sum) {
+	if c.full == nil {
+		i, ok := c.search(page)
+		switch {
+		case ok:
+			old, c.few[i].sum = c.few[i].sum, s
+			return old
+		case s == 0:
+			return 0
+		case len(c.few) < chunkFew:
+			c.few = slices.Insert(c.few, i, entry{page, s})
+			return 0
+		}
+		c.full, c.few = c.image(), nil
+	}
+	old, c.full[page] = c.full[page], s
+	return old
+}
+
+// image returns all sums of the chunk, which may be nil. The caller doesn't change them, unless the chunk has few.
+func (c *chunk) image() *[chunkPages]Sum {
+	if c != nil && c.full != nil {
+		return c.full
+	}
+	all := new([chunkPages]Sum)
+	if c != nil {
+		for _, e := range c.few {
+			all[e.page] = e.sum
+		}
+	}
+	return all
+}
+
+// truncate drops the sums of page n of the chunk and those behind it, and returns what their XOR was.
+func (c *chunk) truncate(n uint32) (dropped Sum) {
+	if c.full != nil {
+		for i := n; i < chunkPages; i++ {
+			dropped ^= c.full[i]
+			c.full[i] = 0
+		}
+		return dropped
+	}
+	keep := len(c.few)
+	for ; keep > 0 && uint32(c.few[keep-1].page) >= n; keep-- {
+		dropped ^= c.few[keep-1].sum
+	}
+	c.few = c.few[:keep]
+	return dropped
+}
+
+func (c *chunk) clone() *chunk {
+	if c.full == nil {
+		return &chunk{few: slices.Clone(c.few)}
+	}
+	q := *c.full
+	return &chunk{full: &q}
+}
 
 // Table holds the sums of the pages of one state of a database: 8 bytes a page,
-// rounded up to 8 KiB. It is not safe for concurrent use.
+// rounded up to 8 KiB, and 20 to 130 bytes for a page that has few others around it. It is not safe for concurrent use.
 type Table struct {
 	chunks []*chunk // nil: all sums are 0
 	n      uint32   // pages
@@ -34,7 +130,7 @@ func (t *Table) Get(page uint32) Sum {
 	if c == nil {
 		return 0
 	}
-	return c[(page-1)%chunkPages]
+	return c.get(uint16((page - 1) % chunkPages))
 }
 
 // Set sets the sum of a page. A page beyond Len grows the table; the pages in
@@ -53,9 +149,7 @@ func (t *Table) Set(page uint32, s Sum) {
 		}
 		t.chunks[i] = new(chunk)
 	}
-	p := &t.chunks[i][(page-1)%chunkPages]
-	t.total ^= *p ^ s
-	*p = s
+	t.total ^= t.chunks[i].set(uint16((page-1)%chunkPages), s) ^ s
 }
 
 // grow makes page the last one. Chunks in between stay nil: a wild page number
@@ -75,12 +169,12 @@ func (t *Table) Truncate(n uint32) {
 	keep := int((uint64(n) + chunkPages - 1) / chunkPages)
 	if used := n % chunkPages; used != 0 {
 		if c := t.chunks[keep-1]; c != nil {
-			t.drop(c[used:])
+			t.total ^= c.truncate(used)
 		}
 	}
 	for i, c := range t.chunks[keep:] {
 		if c != nil {
-			t.drop(c[:])
+			t.total ^= c.truncate(0)
 		}
 		t.chunks[keep+i] = nil // lets the chunk go
 	}
@@ -88,20 +182,12 @@ func (t *Table) Truncate(n uint32) {
 	t.n = n
 }
 
-func (t *Table) drop(sums []Sum) {
-	for i, s := range sums {
-		t.total ^= s
-		sums[i] = 0
-	}
-}
-
 // Clone returns a copy that shares nothing with t.
 func (t *Table) Clone() *Table {
 	c := &Table{chunks: make([]*chunk, len(t.chunks)), n: t.n, total: t.total}
 	for i, p := range t.chunks {
 		if p != nil {
-			q := *p
-			c.chunks[i] = &q
+			c.chunks[i] = p.clone()
 		}
 	}
 	return c
