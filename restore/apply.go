@@ -83,10 +83,14 @@ func (b *builder) checkOwner(object string, h segment.Header) error {
 	return nil
 }
 
-// begin starts a transaction.
-func (b *builder) begin(tx segment.Tx) error {
+// begin starts a transaction of a step.
+func (b *builder) begin(step Step, tx segment.Tx) error {
 	if tx.PageCount < b.table.Len() {
 		b.table.Truncate(tx.PageCount)
+	}
+	// Each page that the transaction has takes the bytes of its checksum in the object, at least.
+	if err := b.table.CheckSize(tx.PageCount, b.pageSize, step.Size/8); err != nil {
+		return unfit(step.Object, "transaction %d: %w", tx.Number, err)
 	}
 	if tx.PageCount < b.count {
 		return b.cache.truncate(tx.PageCount)
@@ -118,6 +122,9 @@ func (b *builder) page(object string, p segment.Page) error {
 func (b *builder) end(object string, tx segment.Tx) error {
 	if got := b.table.Total(); got != tx.After {
 		return unfit(object, "after transaction %d the database has checksum %v, want %v", tx.Number, got, tx.After)
+	}
+	if err := b.table.CheckSize(tx.PageCount, b.pageSize, 0); err != nil {
+		return unfit(object, "transaction %d: %w", tx.Number, err)
 	}
 	b.tx, b.time, b.count = tx.Number, tx.Time, tx.PageCount
 	return nil

@@ -269,7 +269,7 @@ func (b *builder) drain(ctx context.Context, f *feed) error {
 			if !ok {
 				return f.err
 			}
-			if err := b.applyBatch(f.step.Object, t); err != nil {
+			if err := b.applyBatch(f.step, t); err != nil {
 				return err
 			}
 			batchPool.Put(t)
@@ -279,7 +279,8 @@ func (b *builder) drain(ctx context.Context, f *feed) error {
 	}
 }
 
-func (b *builder) applyBatch(object string, t *batch) error {
+func (b *builder) applyBatch(step Step, t *batch) error {
+	object := step.Object
 	for i := range t.records {
 		r := &t.records[i]
 		var err error
@@ -289,7 +290,7 @@ func (b *builder) applyBatch(object string, t *batch) error {
 				err = unfit(object, "before transaction %d the database has checksum %v, want %v", r.tx.Number, got, r.tx.After)
 			}
 		case recordBegin:
-			err = b.begin(r.tx)
+			err = b.begin(step, r.tx)
 		case recordPage:
 			err = b.page(object, t.pageOf(r))
 		case recordEnd:

@@ -154,12 +154,32 @@ func (l *lister) readFooters(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
+	l.testify()
 	for _, o := range l.hist.snapshots {
 		if info, ok := l.infos[o.String()]; ok {
 			l.out.Snapshots = append(l.out.Snapshots, SnapshotInfo{*l.pointAt(o.Last, info.LastTime), o.size})
 		}
 	}
 	return nil
+}
+
+// testify notes the snapshots and merged segments that say something else than the footer of the log segment which ends with
+// the same transaction; see planner.testify. Segments aren't read for it.
+func (l *lister) testify() {
+	ends := map[uint64]segment.Info{}
+	for _, o := range l.hist.without(l.bad).logs {
+		if info, ok := l.infos[o.String()]; ok && info.Last == o.end {
+			ends[info.Last] = info
+		}
+	}
+	for _, o := range slices.Concat(l.hist.snapshots, l.hist.merged) {
+		info, ok := l.infos[o.String()]
+		if log, is := ends[o.end]; ok && is && log.PageSize == info.PageSize && log.After != info.After {
+			err := unfit(o.String(), "says that the database has checksum %v after transaction %d, and the log has %v", info.After, o.end, log.After)
+			l.bad[o.String()] = flaw{err: err}
+			delete(l.infos, o.String())
+		}
+	}
 }
 
 // findSpans looks into the log segments that have fewer records than commits.

@@ -169,6 +169,9 @@ func (p *planner) lookAround(ctx context.Context, target Target) (*Plan, error) 
 	if !ok {
 		return nil, p.unreachable(ctx, target, tx)
 	}
+	if err := p.testify(ctx, steps); err != nil {
+		return nil, err
+	}
 	proven := true
 	if p.proves {
 		if proven, err = p.prove(ctx, steps); err != nil {

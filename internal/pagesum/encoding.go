@@ -119,6 +119,9 @@ func ReadTable(r io.Reader) (*Table, error) {
 			s := Sum(binary.LittleEndian.Uint64(b[i*sumSize:]))
 			c.set(uint16(i), s)
 			t.total ^= s
+			if s != 0 {
+				t.sums++
+			}
 		}
 		t.chunks = append(t.chunks, c)
 		t.n += k

@@ -77,21 +77,25 @@ func (c *chunk) image() *[chunkPages]Sum {
 	return all
 }
 
-// truncate drops the sums of page n of the chunk and those behind it, and returns what their XOR was.
-func (c *chunk) truncate(n uint32) (dropped Sum) {
+// truncate drops the sums of page n of the chunk and those behind it, and returns how many there were and their XOR.
+func (c *chunk) truncate(n uint32) (dropped uint32, xor Sum) {
 	if c.full != nil {
 		for i := n; i < chunkPages; i++ {
-			dropped ^= c.full[i]
-			c.full[i] = 0
+			if c.full[i] != 0 {
+				dropped, xor = dropped+1, xor^c.full[i]
+				c.full[i] = 0
+			}
 		}
-		return dropped
+		return dropped, xor
 	}
 	keep := len(c.few)
 	for ; keep > 0 && uint32(c.few[keep-1].page) >= n; keep-- {
-		dropped ^= c.few[keep-1].sum
+		if s := c.few[keep-1].sum; s != 0 {
+			dropped, xor = dropped+1, xor^s
+		}
 	}
 	c.few = c.few[:keep]
-	return dropped
+	return dropped, xor
 }
 
 func (c *chunk) clone() *chunk {
@@ -107,6 +111,7 @@ func (c *chunk) clone() *chunk {
 type Table struct {
 	chunks []*chunk // nil: all sums are 0
 	n      uint32   // pages
+	sums   uint32   // pages with a sum
 	total  Sum      // XOR of all sums
 }
 
@@ -149,8 +154,17 @@ func (t *Table) Set(page uint32, s Sum) {
 		}
 		t.chunks[i] = new(chunk)
 	}
-	t.total ^= t.chunks[i].set(uint16((page-1)%chunkPages), s) ^ s
+	old := t.chunks[i].set(uint16((page-1)%chunkPages), s)
+	t.total ^= old ^ s
+	if old == 0 && s != 0 {
+		t.sums++
+	} else if old != 0 && s == 0 {
+		t.sums--
+	}
 }
+
+// Sums returns the number of pages that have a sum.
+func (t *Table) Sums() uint32 { return t.sums }
 
 // grow makes page the last one. Chunks in between stay nil: a wild page number
 // costs one pointer for each 1,024 pages, not 8 bytes for each.
@@ -169,12 +183,12 @@ func (t *Table) Truncate(n uint32) {
 	keep := int((uint64(n) + chunkPages - 1) / chunkPages)
 	if used := n % chunkPages; used != 0 {
 		if c := t.chunks[keep-1]; c != nil {
-			t.total ^= c.truncate(used)
+			t.drop(c, used)
 		}
 	}
 	for i, c := range t.chunks[keep:] {
 		if c != nil {
-			t.total ^= c.truncate(0)
+			t.drop(c, 0)
 		}
 		t.chunks[keep+i] = nil // lets the chunk go
 	}
@@ -182,9 +196,16 @@ func (t *Table) Truncate(n uint32) {
 	t.n = n
 }
 
+// drop drops the sums of a chunk from page n of it on.
+func (t *Table) drop(c *chunk, n uint32) {
+	dropped, xor := c.truncate(n)
+	t.sums -= dropped
+	t.total ^= xor
+}
+
 // Clone returns a copy that shares nothing with t.
 func (t *Table) Clone() *Table {
-	c := &Table{chunks: make([]*chunk, len(t.chunks)), n: t.n, total: t.total}
+	c := &Table{chunks: make([]*chunk, len(t.chunks)), n: t.n, sums: t.sums, total: t.total}
 	for i, p := range t.chunks {
 		if p != nil {
 			c.chunks[i] = p.clone()

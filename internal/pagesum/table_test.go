@@ -21,14 +21,21 @@ func (m *model) truncate(n uint32) { *m = (*m)[:min(n, uint32(len(*m)))] }
 func (m model) equal(t rapid.TB, tab *Table) {
 	t.Helper()
 	var total Sum
+	var sums uint32
 	if tab.Len() != uint32(len(m)) {
 		t.Fatalf("Len is %d, want %d", tab.Len(), len(m))
 	}
 	for i, s := range m {
 		total ^= s
+		if s != 0 {
+			sums++
+		}
 		if got := tab.Get(uint32(i) + 1); got != s {
 			t.Fatalf("page %d has %v, want %v", i+1, got, s)
 		}
+	}
+	if tab.Sums() != sums {
+		t.Fatalf("Sums is %d, want %d", tab.Sums(), sums)
 	}
 	if tab.Total() != total {
 		t.Fatalf("Total is %v, want %v", tab.Total(), total)

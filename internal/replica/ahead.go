@@ -219,6 +219,7 @@ func (w *walk) apply(ahead *Ahead, o store.Object, n segment.Name, last uint64) 
 	if err != nil {
 		return fmt.Errorf("read segment %s: %w", o.Name, err)
 	}
+	w.size = o.Size
 	ended, err := w.decode(in, n, last)
 	in.Close() // read only; and before another request: with store.Limits.Concurrent there may be no other one
 	if err != nil {

@@ -113,6 +113,7 @@ type walk struct {
 	s     store.Store
 	table *pagesum.Table
 	at    uint64 // transaction that table is of
+	size  int64  // of the segment that is read, bytes
 
 	strict   bool         // the last segment has to be whole, as who restores what comes behind it needs it
 	passed   error        // what is wrong with snapshots that were passed over
@@ -143,6 +144,9 @@ func (w *walk) start(legs []Leg, pos Pos) ([]Leg, error) {
 		}
 		for k, o := range slices.Backward(all) {
 			err := w.snapshot(o)
+			if err == nil {
+				err = w.testify(o, Pos{Timeline: leg.Timeline, Tx: numbers[k]})
+			}
 			if err == nil {
 				return legs[i:], nil
 			}
@@ -277,6 +281,11 @@ func (w *walk) decode(in io.Reader, n segment.Name, last uint64) (ended bool, er
 
 // transaction applies the pages of one transaction.
 func (w *walk) transaction(d *segment.Decoder, tx segment.Tx) error {
+	// Each page that the transaction has takes the bytes of its checksum in the object, at least.
+	pageSize := d.Header().PageSize
+	if err := w.table.CheckSize(tx.PageCount, pageSize, w.size/8); err != nil {
+		return &segment.CorruptError{Err: fmt.Errorf("transaction %d: %w", tx.Number, err)}
+	}
 	var p segment.Page
 	for {
 		err := d.NextPage(&p)
@@ -289,6 +298,9 @@ func (w *walk) transaction(d *segment.Decoder, tx segment.Tx) error {
 		w.table.Set(p.Number, p.Sum)
 	}
 	w.table.Truncate(tx.PageCount)
+	if err := w.table.CheckSize(tx.PageCount, pageSize, 0); err != nil {
+		return &segment.CorruptError{Err: fmt.Errorf("transaction %d: %w", tx.Number, err)}
+	}
 	if d.TxEnd() != w.table.Total() {
 		return w.mismatch("after", tx.Number, d.TxEnd())
 	}
