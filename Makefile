@@ -9,7 +9,7 @@ C_SOURCES   := vfs/shim.c vfs/capture.c vfs/consumer.c vfs/everyfile.c internal/
 # What carries no cgo, and must stay so.
 PURE        := ./shipper/... ./restore/... ./store/... ./internal/segment/... ./internal/pagesum/... ./internal/wal/... ./internal/replica/... ./internal/fsops/...
 
-.PHONY: help build demo test soak reliability testservers check bench bench-stores fuzz sanitize clean
+.PHONY: help build demo test soak reliability testservers check bench bench-stores fuzz mutants sanitize clean
 
 help:
 	@echo "make demo      write, kill, restore, compare: the main job on a local folder"
@@ -20,6 +20,7 @@ help:
 	@echo "make check     format, vet, staticcheck, C warnings, builds without cgo"
 	@echo "make bench     what replication costs the writer, beside plain SQLite (BENCHFLAGS=-quick; make bench-stores: with all stores)"
 	@echo "make fuzz      each fuzz target for FUZZTIME (60s)"
+	@echo "make mutants   changes the code in small ways that lose data, and shows which no test notices (MUTANT=fsync: those of that name)"
 	@echo "make sanitize  the shim's tests under ASan and UBSan"
 	@echo "make build     the commands into bin/"
 
@@ -77,6 +78,10 @@ fuzz:
 	$(GO) test ./internal/segment -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZTIME)
 	$(GO) test ./internal/segment -run '^$$' -fuzz FuzzName -fuzztime $(FUZZTIME)
 	$(GO) test ./internal/wal -run '^$$' -fuzz FuzzWAL -fuzztime $(FUZZTIME)
+
+# Not part of make test: it runs tests once for each change of test/mutants/table.txt. -list only looks whether the table is true.
+mutants:
+	@$(GO) run ./test/mutants -mutant '$(MUTANT)' $(MUTANTFLAGS)
 
 # The whole C side of the program, SQLite included, is built with the
 # sanitizers; the tests that write at random are the ones that find something.

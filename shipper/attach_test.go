@@ -46,11 +46,12 @@ func attached(t *testing.T) *world {
 func bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	emptyPools()
+	defer emptyPools() // the next test may have no bubble, and compress
 	synctest.Test(t, f)
 }
 
-// emptyPools is for whoever compresses behind a test with a fake clock, or in one: pooled compressors hold a channel,
-// which belongs to the bubble that made it. Two collections empty every sync.Pool.
+// emptyPools comes before and after a test with a fake clock: pooled compressors hold a channel, which belongs to the bubble that made
+// it, and whoever takes one from the pool elsewhere ends the whole test binary. Two collections empty every sync.Pool.
 func emptyPools() {
 	runtime.GC()
 	runtime.GC()

@@ -217,6 +217,7 @@ type fakeSource struct {
 	wake     chan struct{}
 	mu       sync.Mutex // guards what follows; taken before m.mu
 	queue    []Commit
+	handed   []Commit // by Next, and not released
 	ticket   uint64
 	time     int64
 	skew     time.Duration // of the clock
@@ -311,6 +312,7 @@ func (f *fakeSource) Next() (Commit, bool) {
 	}
 	c := f.queue[0]
 	f.queue = f.queue[1:]
+	f.handed = append(f.handed, c)
 	return c, true
 }
 
@@ -321,6 +323,24 @@ func (f *fakeSource) Release(ticket uint64) {
 		panic(fmt.Sprintf("Release(%d), only %d were captured", ticket, f.ticket))
 	}
 	f.released = max(f.released, ticket)
+	for len(f.handed) > 0 && f.handed[0].Ticket <= ticket {
+		for _, frames := range f.handed[0].Frames {
+			for i := range frames {
+				frames[i] = 0xa5 // as the next commit would: the memory is the ring's again
+			}
+		}
+		f.handed = f.handed[1:]
+	}
+}
+
+// lose commits, and captures nothing of it.
+func (f *fakeSource) lose(t tx) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	f.commitLocked(CommitFrames, []tx{t})
+	f.queue = f.queue[:len(f.queue)-1]
 }
 
 func (f *fakeSource) Last() (uint64, int64) {

@@ -36,6 +36,7 @@ type world struct {
 	src    *fakeSource
 	sh     *Shipper
 	deny   func(int) error // denyLog of the sources
+	settle func() error    // Settle of the sources; nil: they have none
 	want   map[replica.Pos]image
 	states map[uint64]image // of the commits of this process, by ticket, whose position isn't known yet
 }
@@ -71,6 +72,9 @@ func (w *world) start() {
 	w.src.denyLog = w.deny
 	cfg := w.cfg
 	cfg.Source, cfg.Open = w.src, w.open
+	if w.settle != nil {
+		cfg.Source = settler{w.src, w.settle}
+	}
 	sh, err := New(cfg)
 	if err != nil {
 		w.t.Fatal(err)
@@ -78,6 +82,14 @@ func (w *world) start() {
 	w.sh = sh
 	sh.Start()
 }
+
+// settler is a source that can empty its log into the file.
+type settler struct {
+	*fakeSource
+	settle func() error
+}
+
+func (s settler) Settle() error { return s.settle() }
 
 // stop ends it in order.
 func (w *world) stop() {
