@@ -36,6 +36,10 @@ func (b *bucket) wrap(ctx context.Context, op store.Op, name string, err error) 
 	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
 		err = fmt.Errorf("%w: %w", ended, err)
 	}
+	if refusedCredentials(err) {
+		b.credentials.Invalidate() // they may have been replaced since; the next attempt asks for them again
+		b.signer.forget()
+	}
 	err = fmt.Errorf("%s s3://%s/%s%s: %w", op, b.name, b.root, name, b.classify(op, err))
 	return err
 }

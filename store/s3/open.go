@@ -76,16 +76,19 @@ func open(ctx context.Context, u *url.URL) (store.Store, error) {
 	if set.endpoint != "" {
 		options = append(options, config.WithBaseEndpoint(set.endpoint))
 	}
-	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	load := func(ctx context.Context) (aws.Config, error) { return config.LoadDefaultConfig(ctx, options...) }
+	cfg, err := load(ctx)
 	if err != nil {
 		return nil, store.Permanent(fmt.Errorf("load the AWS configuration: %w", err))
 	}
-	b := &bucket{http: newHTTPClient(cfg), name: u.Host}
+	b := &bucket{http: newHTTPClient(cfg), credentials: aws.NewCredentialsCache(freshCredentials{load}), signer: newSigner(), name: u.Host}
 	if root := strings.Trim(u.Path, "/"); root != "" {
 		b.root = root + "/"
 	}
 	b.client = s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.HTTPClient = b.http
+		o.Credentials = b.credentials
+		o.HTTPSignerV4 = b.signer
 		own := o.BaseEndpoint != nil
 		o.UsePathStyle = own
 		if set.pathStyle != nil {

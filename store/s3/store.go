@@ -24,6 +24,9 @@ type bucket struct {
 	http   *http.Client
 	name   string
 	root   string // "" or with a slash at its end
+
+	credentials *aws.CredentialsCache
+	signer      *signer
 }
 
 var _ store.Store = (*bucket)(nil)
