@@ -30,11 +30,19 @@ func open(_ context.Context, u *url.URL) (store.Store, error) {
 		return nil, store.Permanent(fmt.Errorf("it names no container; write azblob://container/prefix"))
 	}
 	account := os.Getenv("AZURE_STORAGE_ACCOUNT")
+	insecure := false
 	for k, v := range u.Query() {
-		if k != "account" {
-			return nil, store.Permanent(fmt.Errorf("unknown parameter %q; there is account, and credentials belong into the environment", k))
+		switch k {
+		case "account":
+			account = v[0]
+		case "insecure":
+			var err error
+			if insecure, err = transfer.ParseInsecure(v[0]); err != nil {
+				return nil, store.Permanent(err)
+			}
+		default:
+			return nil, store.Permanent(fmt.Errorf("unknown parameter %q; there are account and insecure, and credentials belong into the environment", k))
 		}
-		account = v[0]
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 16
@@ -50,6 +58,9 @@ func open(_ context.Context, u *url.URL) (store.Store, error) {
 	}}
 	var err error
 	if s.client, err = newClient(u.Host, account, options); err != nil {
+		return nil, store.Permanent(err)
+	}
+	if err := transfer.RequireTLS(s.client.URL(), insecure); err != nil {
 		return nil, store.Permanent(err)
 	}
 	return s, nil

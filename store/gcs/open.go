@@ -44,8 +44,24 @@ func open(_ context.Context, u *url.URL) (store.Store, error) {
 		return nil, store.Permanent(fmt.Errorf("credentials don't belong into the URL; set GOOGLE_APPLICATION_CREDENTIALS to the path of a file with them"))
 	case u.Host == "":
 		return nil, store.Permanent(fmt.Errorf("it names no bucket; write gs://bucket/prefix"))
-	case u.RawQuery != "":
-		return nil, store.Permanent(fmt.Errorf("it has parameters, and there are none; credentials belong into the environment"))
+	}
+	insecure := false
+	for k, v := range u.Query() {
+		if k != "insecure" {
+			return nil, store.Permanent(fmt.Errorf("unknown parameter %q; there is insecure, and credentials belong into the environment", k))
+		}
+		var err error
+		if insecure, err = transfer.ParseInsecure(v[0]); err != nil {
+			return nil, store.Permanent(err)
+		}
+	}
+	if emulator := os.Getenv(emulatorEnv); emulator != "" {
+		if !strings.Contains(emulator, "://") {
+			emulator = "http://" + emulator
+		}
+		if err := transfer.RequireTLS(emulator, insecure); err != nil {
+			return nil, store.Permanent(fmt.Errorf("%s is set: %w", emulatorEnv, err))
+		}
 	}
 	b := &bucket{name: u.Host, base: newTransport()}
 	if root := strings.Trim(u.Path, "/"); root != "" {

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -20,8 +19,10 @@ import (
 
 // settings are the parameters of a URL.
 type settings struct {
-	region, endpoint, profile string
-	pathStyle                 *bool
+	provider, region, endpoint, account, profile string
+
+	pathStyle *bool
+	insecure  bool
 }
 
 func parseSettings(q url.Values) (s settings, err error) {
@@ -34,8 +35,16 @@ func parseSettings(q url.Values) (s settings, err error) {
 			if u, err := url.Parse(v[0]); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 				return s, fmt.Errorf("parameter endpoint is %q; write endpoint=https://host", v[0])
 			}
+		case "provider":
+			s.provider = v[0]
+		case "account":
+			s.account = v[0]
 		case "profile":
 			s.profile = v[0]
+		case "insecure":
+			if s.insecure, err = transfer.ParseInsecure(v[0]); err != nil {
+				return s, err
+			}
 		case "path_style":
 			on, err := strconv.ParseBool(v[0])
 			if err != nil {
@@ -43,7 +52,7 @@ func parseSettings(q url.Values) (s settings, err error) {
 			}
 			s.pathStyle = &on
 		default:
-			return s, fmt.Errorf("unknown parameter %q; there are region, endpoint, profile and path_style, and credentials belong into the environment or ~/.aws/credentials", k)
+			return s, fmt.Errorf("unknown parameter %q; there are provider, region, endpoint, account, profile, path_style and insecure, and credentials belong into the environment or ~/.aws/credentials", k)
 		}
 	}
 	return s, nil
@@ -58,6 +67,13 @@ func open(ctx context.Context, u *url.URL) (store.Store, error) {
 		return nil, store.Permanent(fmt.Errorf("it names no bucket; write s3://bucket/prefix"))
 	}
 	set, err := parseSettings(u.Query())
+	if err != nil {
+		return nil, store.Permanent(err)
+	}
+	at, err := placeOf(u, &set)
+	if err == nil {
+		err = set.resolve()
+	}
 	if err != nil {
 		return nil, store.Permanent(err)
 	}
@@ -81,15 +97,19 @@ func open(ctx context.Context, u *url.URL) (store.Store, error) {
 	if err != nil {
 		return nil, store.Permanent(fmt.Errorf("load the AWS configuration: %w", err))
 	}
-	b := &bucket{http: newHTTPClient(cfg), credentials: aws.NewCredentialsCache(freshCredentials{load}), signer: newSigner(), name: u.Host}
-	if root := strings.Trim(u.Path, "/"); root != "" {
-		b.root = root + "/"
+	b := &bucket{http: newHTTPClient(cfg), credentials: aws.NewCredentialsCache(freshCredentials{load}), signer: newSigner(), name: at.bucket}
+	if at.root != "" {
+		b.root = at.root + "/"
 	}
+	var cleartext error
 	b.client = s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.HTTPClient = b.http
 		o.Credentials = b.credentials
 		o.HTTPSignerV4 = b.signer
 		own := o.BaseEndpoint != nil
+		if own {
+			cleartext = transfer.RequireTLS(*o.BaseEndpoint, set.insecure)
+		}
 		o.UsePathStyle = own
 		if set.pathStyle != nil {
 			o.UsePathStyle = *set.pathStyle
@@ -99,6 +119,9 @@ func open(ctx context.Context, u *url.URL) (store.Store, error) {
 		}
 		cfg.Region = o.Region
 	})
+	if cleartext != nil {
+		return nil, store.Permanent(cleartext)
+	}
 	if cfg.Region == "" {
 		return nil, store.Permanent(fmt.Errorf("no region is known; set AWS_REGION, or write s3://%s%s?region=…", u.Host, u.Path))
 	}
