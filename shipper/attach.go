@@ -64,6 +64,8 @@ func (s *Shipper) attach(ctx context.Context) error {
 	}
 	rep, err := replica.ReadReplica(ctx, s.store)
 	switch {
+	case errors.Is(err, store.ErrNotExist) && s.isConfirmed():
+		return s.gone(err)
 	case errors.Is(err, store.ErrNotExist):
 		if rep, err = s.createReplica(ctx); err != nil {
 			return err
@@ -77,6 +79,7 @@ func (s *Shipper) attach(ctx context.Context) error {
 	if err := s.identify(rep); err != nil {
 		return err
 	}
+	s.setGone(nil)
 	p, err := s.pinPatiently(ctx)
 	if err != nil {
 		return err
@@ -144,7 +147,7 @@ func (s *Shipper) publish(durable replica.Pos, base uint64) {
 	if !s.mapped {
 		s.mapped, s.base, s.mappedOn = true, base, durable.Timeline
 	}
-	s.timeline, s.durable = durable.Timeline, durable.Tx
+	s.timeline, s.durable, s.goneErr = durable.Timeline, durable.Tx, nil
 	s.broadcastLocked()
 }
 
@@ -260,6 +263,9 @@ func (s *Shipper) meetAt(ctx context.Context, newest replica.Timeline, o origin,
 // startRoot ships the whole database: the replica has nothing of it yet, or, for the reason damage, nothing that can be
 // read. newest has its page size.
 func (s *Shipper) startRoot(ctx context.Context, newest replica.Timeline, damage string, p *pinned) error {
+	if err := s.mayBeginRoot(ctx, newest, damage); err != nil {
+		return err
+	}
 	if newest.Timeline == 0 || newest.Writer != s.writer || newest.PageSize != p.PageSize() || damage != "" {
 		reason := "first snapshot"
 		if damage != "" {

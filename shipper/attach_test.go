@@ -164,7 +164,6 @@ func TestAttachRefuses(t *testing.T) {
 			w.loseFolder()
 			w.m.set(nil)
 		}, ErrOtherDatabase, "run restore"},
-		{"replica of another id", func(w *world) { w.store = shipped(w.t.(*testing.T), true).store }, ErrOtherDatabase, "use another URL"},
 		{"other page size, and the folder is lost", func(w *world) {
 			w.loseFolder()
 			w.vacuum(1024, 0)

@@ -22,7 +22,8 @@
 // # Attaching
 //
 //	database                        replica           then
-//	any                             none              new replica, timeline 1, snapshot
+//	any                             none              new replica, timeline 1, snapshot; [GoneError] where the state directory knows one
+//	                                                  that had something: tried again, and nothing is created
 //	at the replica's point          exists            go on
 //	ahead, the log has all          behind            its transactions, one by one
 //	ahead, the log is gone          behind            the difference, as one transaction

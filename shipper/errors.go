@@ -15,6 +15,10 @@ var (
 	// ErrOtherDatabase says that the replica holds another database.
 	ErrOtherDatabase = errors.New("seawal: the replica holds another database")
 
+	// ErrReplicaGone says that the replica which the state directory knows isn't in the store any more. Nothing is created, nothing is
+	// confirmed, and it goes on by itself when the replica is there again. See GoneError.
+	ErrReplicaGone = errors.New("seawal: the replica is gone")
+
 	// ErrBehind says that the database is at an earlier point than its replica, and that nothing was written since that was found.
 	ErrBehind = errors.New("seawal: the database is behind its replica")
 
@@ -80,6 +84,9 @@ func (e *BehindError) Unwrap() error { return ErrBehind }
 
 // fatal says that err ends shipping for good: trying again can't help.
 func fatal(err error) bool {
+	if errors.Is(err, ErrReplicaGone) {
+		return false // also where another database's is in its place
+	}
 	for _, e := range []error{ErrFenced, ErrOtherDatabase, ErrReplaced} {
 		if errors.Is(err, e) {
 			return true

@@ -46,7 +46,7 @@ func (s *Shipper) identify(rep replica.Replica) error {
 		}
 	}
 	if s.state != nil && s.state.Replica != rep.ID {
-		return s.errNotOurs(rep.ID, s.state.Replica, s.cfg.StateDir)
+		return s.gone(fmt.Errorf("%w, %v", ErrOtherDatabase, rep.ID))
 	}
 	return nil
 }

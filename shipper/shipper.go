@@ -164,6 +164,7 @@ type Shipper struct {
 	failure      error          // first fatal error
 	ending       error          // why it is to end once it has shipped what is captured
 	behindErr    error          // why nothing is shipped: the database is at an earlier point than the replica;
+	goneErr      error          // why nothing is confirmed: the replica isn't there; nil: it is, as far as is known
 	behindTicket uint64         // until something is committed behind this ticket
 	standby      bool           // another process ships
 	handed       bool           // and has shipped all that was committed here

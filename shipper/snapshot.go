@@ -59,7 +59,7 @@ func (s *Shipper) shipSnapshot(ctx context.Context, p *pinned, number uint64) er
 	killpoint.Hit("shipper/snapshot-stored")
 	s.setTable(last.table)
 	s.mu.Lock()
-	s.durable = number
+	s.durable, s.goneErr = number, nil
 	s.stat.snapshots++
 	s.stat.snapBytes += uint64(last.info.Size)
 	s.broadcastLocked()

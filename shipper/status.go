@@ -140,6 +140,12 @@ func (s *Shipper) noteFailure(f store.Failure) { s.noteError(f.Err) }
 
 // noteError shows an error in Status; it is logged when it is the first of a row.
 func (s *Shipper) noteError(err error) {
+	if errors.Is(err, store.ErrGone) && !errors.Is(err, ErrReplicaGone) {
+		err = s.gone(err)
+	}
+	if errors.Is(err, ErrReplicaGone) {
+		s.setGone(err)
+	}
 	_, committed := s.src.Last()
 	s.mu.Lock()
 	s.stat.sample(s.mapped, committed)

@@ -97,7 +97,7 @@ func (s *Shipper) landed(b *batch, err error) {
 	s.mu.Lock()
 	s.flying--
 	if err == nil {
-		s.durable = b.last
+		s.durable, s.goneErr = b.last, nil
 		s.stat.segments++
 		s.stat.segBytes += uint64(b.info.Size)
 		s.broadcastLocked()

@@ -21,6 +21,8 @@ func (s *Shipper) until(ctx context.Context, cond func() (done bool, err error))
 				err = s.failure
 			case s.behindErr != nil && !s.mapped && ticket <= s.behindTicket:
 				err = s.behindErr // for as long as nobody writes
+			case s.goneErr != nil:
+				err = s.goneErr // until it is there again
 			case s.ended:
 				err = ErrClosed
 			case s.standby && s.sharer != nil:
@@ -81,7 +83,7 @@ func (s *Shipper) Durable() replica.Pos {
 
 // Wait returns once pos is durable. It rides the cadence and never makes a
 // segment close early. Errors: ErrFenced and whatever else stopped shipping,
-// ErrClosed, and ctx.Err() wrapped: committed locally, replication unknown.
+// ErrReplicaGone, ErrClosed, and ctx.Err() wrapped: committed locally, replication unknown.
 func (s *Shipper) Wait(ctx context.Context, pos replica.Pos) error {
 	for {
 		if s.isStale(pos) {

@@ -45,6 +45,7 @@ type fileStore struct {
 
 	mu     sync.Mutex
 	synced map[string]bool // folders whose own entry is known to be on disk; under mu
+	anchor anchor          // by which the place is known again; under mu
 }
 
 var _ Store = (*fileStore)(nil)
@@ -93,6 +94,7 @@ func (s *fileStore) Create(ctx context.Context, name string, body Body) error {
 	if err := s.create(ctx, name, body); err != nil {
 		return s.wrap(OpCreate, name, err)
 	}
+	s.settle(name)
 	return nil
 }
 
@@ -101,6 +103,9 @@ func (s *fileStore) create(ctx context.Context, name string, body Body) error {
 		return err
 	}
 	final := s.path(name)
+	if err := s.isThere(false); err != nil {
+		return err
+	}
 	if taken, err := s.taken(final); taken || err != nil {
 		return err
 	}
@@ -121,24 +126,6 @@ func (s *fileStore) create(ctx context.Context, name string, body Body) error {
 		return err
 	}
 	return s.publish(tmp, final)
-}
-
-// enter makes the hidden folder, once in the life of the store. That it is
-// missing later means that the disk was unmounted or the replica emptied: to go
-// on in what is there now would leave a replica with a hole in it.
-func (s *fileStore) enter(hidden string) error {
-	s.mu.Lock()
-	known := s.synced[hidden]
-	s.mu.Unlock()
-	if !known {
-		return s.makeFolder(hidden)
-	}
-	if _, err := os.Stat(hidden); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s was there and is gone: mount or put back what was in %s, or start anew", hidden, s.root)
-	} else if err != nil {
-		return err
-	}
-	return nil
 }
 
 // taken says that final exists, by the error ErrExist. The folder is synced
@@ -317,8 +304,9 @@ func olderThan(path string, age time.Duration, now time.Time) bool {
 func (s *fileStore) Read(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
 	r, err := s.read(ctx, name, off, n)
 	if err != nil {
-		return nil, s.wrap(OpRead, name, err)
+		return nil, s.wrap(OpRead, name, s.gone(err))
 	}
+	s.settle(name)
 	return r, nil
 }
 
@@ -358,7 +346,7 @@ func (s *fileStore) Stat(ctx context.Context, name string) (Object, error) {
 	fi, err := os.Stat(s.path(name))
 	switch {
 	case err != nil:
-		return Object{}, s.wrap(OpStat, name, s.absent(err))
+		return Object{}, s.wrap(OpStat, name, s.gone(s.absent(err)))
 	case !fi.Mode().IsRegular():
 		return Object{}, s.wrap(OpStat, name, ErrNotExist)
 	}
@@ -373,6 +361,7 @@ func (s *fileStore) Delete(ctx context.Context, name string) error {
 		}
 		return err
 	}
+	s.weigh(name)
 	err := fsops.Remove(s.path(name))
 	if err == nil {
 		err = fsops.SyncDir(filepath.Dir(s.path(name)))

@@ -24,6 +24,9 @@ func (s *fileStore) List(ctx context.Context, prefix, after string) iter.Seq2[Ob
 		}}
 		err := begin(ctx, ValidatePrefix(prefix), ValidatePrefix(after))
 		if err == nil {
+			err = s.isThere(false)
+		}
+		if err == nil {
 			err = l.List(func(e tree.Entry) error {
 				o, err := s.Stat(ctx, e.Key)
 				switch {

@@ -17,6 +17,7 @@ import (
 
 	"seawal/internal/killpoint"
 	"seawal/internal/replica"
+	"seawal/internal/segment"
 	"seawal/restore"
 	"seawal/store"
 )
@@ -213,10 +214,12 @@ func prepareFrom(ctx context.Context, path, url string, cfg Config) (restored bo
 		return false, fmt.Errorf("replica of %s: %w", path, err)
 	}
 	defer s.Close()
-	_, err = replica.ReadReplica(ctx, s)
+	rep, err := replica.ReadReplica(ctx, s)
 	switch {
-	case errors.Is(err, store.ErrNotExist):
+	case errors.Is(err, store.ErrNotExist) && cfg.Restore == RestoreNever:
 		return false, nil
+	case errors.Is(err, store.ErrNotExist):
+		return false, expect(path, url, cfg, segment.ID{}, err)
 	case err == nil && cfg.Restore == RestoreNever:
 		return false, fmt.Errorf("%w: %s is missing or empty and %s holds a database; open with _restore=if-missing to rebuild the file, "+
 			"or use another replica URL for a new database", ErrReplicaExists, path, store.Redact(url))
@@ -227,7 +230,10 @@ func prepareFrom(ctx context.Context, path, url string, cfg Config) (restored bo
 	case err != nil:
 		return false, fmt.Errorf("restoring %s from %s: %w", path, store.Redact(url), err)
 	}
-	return true, restoreFile(context.WithoutCancel(ctx), s, path)
+	if err = expect(path, url, cfg, rep.ID, nil); err == nil {
+		err = expectPoint(path, url, cfg, restoreFile(context.WithoutCancel(ctx), s, path))
+	}
+	return err == nil, err
 }
 
 // restoreFile rebuilds a database whose replica exists.
@@ -242,7 +248,7 @@ func restoreFile(ctx context.Context, s store.Store, path string) error {
 		o = restore.Options{Output: path, Force: true}
 	}
 	_, err := restore.Run(ctx, s, o)
-	if err != nil && !errors.Is(err, restore.ErrNoPoint) { // a replica that was begun and has no snapshot yet
+	if err != nil {
 		return fmt.Errorf("restoring %s before it is opened: %w", path, err)
 	}
 	return nil

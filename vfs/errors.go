@@ -22,6 +22,9 @@ var (
 	ErrNotReplicated = errors.New("seawal: database is not replicated")
 	// ErrReplaced: the database file was deleted, replaced or emptied while it was open.
 	ErrReplaced = shipper.ErrReplaced
+	// ErrReplicaGone: the replica that the database was shipped to isn't in the store any more. Nothing is created or confirmed until it
+	// is there again.
+	ErrReplicaGone = shipper.ErrReplicaGone
 	// ErrFenced: another writer has taken the replica over; nothing of it is overwritten.
 	ErrFenced = shipper.ErrFenced
 )

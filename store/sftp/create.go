@@ -35,6 +35,11 @@ func (s *files) Create(ctx context.Context, name string, body store.Body) error 
 	if err != nil {
 		return s.wrap(ctx, store.OpCreate, name, err)
 	}
+	if s.firstSeen().Name == "" {
+		if o, err := s.Stat(ctx, name); err == nil {
+			s.see(o)
+		}
+	}
 	return nil
 }
 
@@ -69,6 +74,11 @@ func (s *files) begin(ctx context.Context, c *session, final string) (_ *writing
 		}
 	}
 	hidden, dir := s.path(hiddenFolder), path.Dir(final)
+	if !s.isSafe(hidden) || !s.isSafe(dir) {
+		if err := s.isThere(ctx, c); err != nil {
+			return nil, err
+		}
+	}
 	for _, d := range []string{hidden, dir} {
 		if err := s.makeFolder(ctx, c, d); err != nil {
 			return nil, err
@@ -107,10 +117,10 @@ func (s *files) begin(ctx context.Context, c *session, final string) (_ *writing
 		return nil, takenErr
 	case errors.Is(folderErr, fs.ErrNotExist):
 		s.forget(dir)
-		return nil, fmt.Errorf("folder %s was there and is gone", dir)
+		return nil, fmt.Errorf("%w: folder %s was there and is gone", store.ErrGone, dir)
 	case errors.Is(fileErr, fs.ErrNotExist):
 		// The disk was unmounted, or the replica emptied: to go on in what is there now would leave a replica with a hole in it.
-		return nil, fmt.Errorf("%s was there and is gone: mount or put back what was in %s, or start anew", hidden, s.root)
+		return nil, fmt.Errorf("%w: %s was there and is gone: mount or put back what was in %s", store.ErrGone, hidden, s.root)
 	case folderErr != nil && !isAnswer(folderErr):
 		return nil, folderErr
 	case taken:

@@ -222,6 +222,42 @@ func TestFolderIsGone(t *testing.T) {
 	}
 }
 
+// The same for a process that has only read so far: it has yet to make its folders.
+func TestFolderIsGoneBeforeTheFirstCreate(t *testing.T) {
+	server := testserver.SFTP(t)
+	folder := fmt.Sprintf("gone-%d", folders.Add(1))
+	url, dir := server.URL(server.Addr, folder), filepath.Join(server.Dir, folder)
+	if err := put(t, sftp.OpenWith(t, url, sftp.Options{}), "a"); err != nil {
+		t.Fatal(err)
+	}
+	s := sftp.OpenWith(t, url, sftp.Options{})
+	r, err := s.Read(t.Context(), "a", 0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir, dir+"-away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := put(t, s, "b"); !errors.Is(err, store.ErrGone) {
+		t.Errorf("gone: %v, want %v", err, store.ErrGone)
+	}
+	if made, err := os.ReadDir(dir); err != nil || len(made) > 0 {
+		t.Errorf("the mount point has %v, %v", made, err)
+	}
+	if err := errors.Join(os.Remove(dir), os.Rename(dir+"-away", dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := put(t, s, "b"); err != nil {
+		t.Errorf("back: %v", err)
+	}
+}
+
 // A folder that is larger than what is held of it at once is listed in windows; a symbolic link counts as what it points to.
 func TestListWindows(t *testing.T) {
 	s, _, dir := proxied(t, sftp.Options{Window: 7})

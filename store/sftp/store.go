@@ -34,6 +34,7 @@ type files struct {
 	dialing *dialing        // nil: nobody is making one; under mu
 	closed  bool            // under mu
 	safe    map[string]bool // folders whose own entry is known to be on disk; under mu
+	seen    store.Object    // the first object that was read or created, see isThere; under mu
 	left    map[string]bool // temporary files of ours that are still to be removed; under mu
 }
 
@@ -50,6 +51,11 @@ func (s *files) Read(ctx context.Context, name string, off, n int64) (io.ReadClo
 	}
 	if err != nil {
 		return nil, s.wrap(ctx, store.OpRead, name, err)
+	}
+	if seen := s.firstSeen().Name; seen == "" || seen == name {
+		if o, err := s.Stat(ctx, name); err == nil {
+			s.see(o)
+		}
 	}
 	return r, nil
 }
@@ -129,6 +135,7 @@ func (s *files) with(ctx context.Context, f func(*session) error) error {
 func (s *files) Delete(ctx context.Context, name string) error {
 	err := transfer.Begin(ctx, store.ValidateName(name))
 	if err == nil {
+		s.unsee(name)
 		err = s.with(ctx, func(c *session) error { return s.delete(ctx, c, name) })
 	}
 	if err != nil && !errors.Is(err, store.ErrNotExist) {
