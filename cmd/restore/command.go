@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"seawal/internal/replica"
+	"seawal/internal/version"
 	"seawal/restore"
 	"seawal/store"
 )
@@ -94,6 +95,7 @@ func (a *app) command(r *request) *cobra.Command {
 		Short:                 "Rebuild a SQLite database from its seawal replica",
 		Long:                  long,
 		Example:               examples,
+		Version:               version.String(),
 		SilenceUsage:          true,
 		SilenceErrors:         true,
 		DisableFlagsInUseLine: true,

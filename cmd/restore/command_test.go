@@ -69,6 +69,7 @@ func TestCommand(t *testing.T) {
 		{"list", "--list URL", 0, nil, "1/1    2026-03-04T12:01:00Z  2/4   2026-03-04T12:04:00Z  4", ""},
 		{"list of a timeline", "--list --timeline 1 URL", 0, nil, "4             1/5         2026-03-04T12:05:00Z", ""},
 		{"help", "--help", 0, nil, "Exit codes: 0 done", ""},
+		{"version", "--version", 0, nil, "restore version devel (", ""},
 
 		{"there", "URL EXISTING", 1, nil, "", "output exists"},
 		{"dry run, there", "--dry-run URL EXISTING", 1, nil, "", "output exists"},

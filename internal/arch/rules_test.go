@@ -95,6 +95,7 @@ var entry = map[string][]string{
 	"golang.org/x/term":                       {"cmd", "bench"},
 	"github.com/HdrHistogram/hdrhistogram-go": {"bench"},
 	"github.com/prometheus/client_golang":     {metrics},
+	"github.com/fsnotify/fsnotify":            {"shipper"},
 	"github.com/psanford/sqlite3vfs":          {"bench"},
 }
 
