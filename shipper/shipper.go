@@ -130,8 +130,10 @@ type Shipper struct {
 	nextDue   time.Time // earliest time to close a batch by cadence
 	resynced  time.Time // when it last went on from what the replica has; zero: never
 	saved     int       // segments since the state was saved
-	lockPage  uint32    // page that is never part of the database
-	spare     spares    // memory of batches; shared with the uploader
+	// spoolSnapshot: a snapshot could not be read to its end while the store took it, so the next one goes through a file.
+	spoolSnapshot bool
+	lockPage      uint32 // page that is never part of the database
+	spare         spares // memory of batches; shared with the uploader
 
 	// Likewise; as attaching has found them.
 	rep   replica.Replica

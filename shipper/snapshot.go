@@ -16,6 +16,11 @@ import (
 
 // shipSnapshot ships the whole pinned state as transaction number, and makes its
 // table ours.
+//
+// The state stays pinned while the store takes it, and that may be for as long as an outage lasts; so the source gives it up when the
+// log grows too large (Loser). The next attempt then takes the disk for it: the snapshot is written to a file first, which takes as
+// long as reading the database, and nothing is pinned while the store takes its time. What was committed meanwhile
+// follows as ever, as the difference where the log had to be let go.
 func (s *Shipper) shipSnapshot(ctx context.Context, p *pinned, number uint64) error {
 	s.setMode(ModeSnapshot)
 	if y, ok := p.ReadTx.(Syncer); ok {
@@ -30,20 +35,24 @@ func (s *Shipper) shipSnapshot(ctx context.Context, p *pinned, number uint64) er
 		if last != nil && last.done {
 			whole = last
 		}
-		last = &snapshotBody{ctx: ctx, p: p, table: pagesum.New(), tx: segment.Tx{
-			Number: number, Span: 1, Time: at, PageCount: p.PageCount(),
-		}}
 		var err error
-		last.enc, err = segment.NewEncoder(&last.out, segment.Header{
-			Kind: segment.Snapshot, PageSize: s.pageSize, Timeline: s.timeline, First: number, Replica: s.id, Writer: s.writer,
-		})
+		last, err = s.newSnapshotBody(ctx, p, segment.Tx{Number: number, Span: 1, Time: at, PageCount: p.PageCount()})
+		return last, err
+	}
+	if s.spoolSnapshot && s.hasRoomFor(p) {
+		out, err := s.spooled(body)
 		if err != nil {
-			return nil, err
+			return fmt.Errorf("ship snapshot: read the database: %w", err)
 		}
-		return last, last.enc.Begin(last.tx)
+		defer s.freeSpool(out)
+		s.closePinned(p)
+		whole, body = last, out.body
 	}
 	s.noteSent(sent{pos: replica.Pos{Timeline: s.timeline, Tx: number}})
 	err := s.store.Create(ctx, name, body)
+	if l, ok := p.ReadTx.(Loser); ok && err != nil && l.Lost() != nil {
+		s.spoolSnapshot = true
+	}
 	if errors.Is(err, store.ErrExist) {
 		if last != nil && last.done {
 			whole = last
@@ -58,6 +67,7 @@ func (s *Shipper) shipSnapshot(ctx context.Context, p *pinned, number uint64) er
 	}
 	killpoint.Hit("shipper/snapshot-stored")
 	s.setTable(last.table)
+	s.noteSuccess() // before anybody is told that it is durable
 	s.mu.Lock()
 	s.durable, s.goneErr = number, nil
 	s.stat.snapshots++
@@ -65,8 +75,46 @@ func (s *Shipper) shipSnapshot(ctx context.Context, p *pinned, number uint64) er
 	s.broadcastLocked()
 	s.mu.Unlock()
 	s.Tell() // the next process goes by it
-	s.noteSuccess()
 	return nil
+}
+
+func (s *Shipper) newSnapshotBody(ctx context.Context, p *pinned, tx segment.Tx) (*snapshotBody, error) {
+	b := &snapshotBody{ctx: ctx, p: p, table: pagesum.New(), tx: tx}
+	var err error
+	b.enc, err = segment.NewEncoder(&b.out, segment.Header{
+		Kind: segment.Snapshot, PageSize: s.pageSize, Timeline: s.timeline, First: tx.Number, Replica: s.id, Writer: s.writer,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return b, b.enc.Begin(tx)
+}
+
+// spooled writes a snapshot to a file of the state folder.
+func (s *Shipper) spooled(body store.Body) (*spool, error) {
+	in, err := body()
+	if err != nil {
+		return nil, err
+	}
+	out := s.newSpool()
+	if _, err := io.Copy(out, in); err != nil {
+		s.freeSpool(out)
+		return nil, err
+	}
+	return out, nil
+}
+
+func (s *Shipper) freeSpool(out *spool) {
+	if err := out.free(); err != nil {
+		s.log.Warn("removing a spool file", "err", err)
+	}
+	s.spare.put(out.mem)
+}
+
+// hasRoomFor says whether the disk has room for a snapshot of p beside the state: with as much again left for the application.
+func (s *Shipper) hasRoomFor(p *pinned) bool {
+	free, ok := freeSpace(s.cfg.StateDir)
+	return ok && free/2 >= int64(p.PageCount())*int64(p.PageSize())
 }
 
 // errSnapshotStored says that the snapshot is there, from an attempt whose acknowledgement got lost.

@@ -108,7 +108,7 @@ type Syncer interface {
 }
 
 // Loser is a ReadTx that may lose its state before it is closed, because the application needs the database
-// to itself. What was read before Lost first returned an error is valid.
+// to itself, or because the log, which can't be started again meanwhile, has grown too large. What was read before Lost first returned an error is valid.
 type Loser interface {
 	Lost() error
 }

@@ -44,6 +44,7 @@ const (
 	wakeGiveWay    = C.SEAWAL_WAKE_GIVE_WAY
 	wakeClosed     = C.SEAWAL_WAKE_CLOSED
 	wakeMoved      = C.SEAWAL_WAKE_MOVED
+	wakeOutgrown   = C.SEAWAL_WAKE_OUTGROWN
 )
 
 // errBusy says that the log and what was published disagree for the moment.
@@ -358,10 +359,11 @@ type readerPlace struct {
 const maxReaders = C.SEAWAL_READERS
 
 // place pins the place of a reader's transaction until unpin; errBusy when it has to be
-// tried again. The caller serialises it with all that uses that reader connection.
-func (t tap) place(reader int) (readerPlace, error) {
+// tried again. lost is how many states in a row were given up because the log outgrew them. The caller serialises it with all that
+// uses that reader connection.
+func (t tap) place(reader, lost int) (readerPlace, error) {
 	var p C.SeawalPlace
-	switch rc := C.seawal_tap_place(t.c, C.int(reader), &p); rc {
+	switch rc := C.seawal_tap_place(t.c, C.int(reader), C.int(lost), &p); rc {
 	case sqliteOK:
 	case sqliteBusy:
 		return readerPlace{}, errBusy

@@ -264,6 +264,7 @@ static void publishGapLocked(SeawalTap *pTap){
 ** moves the place. */
 static void publishWalLocked(SeawalTap *pTap, u32 mxFrame, u32 nPage, int isForeign){
   SeawalCommit c;
+  int hadRoom;
   memset(&c, 0, sizeof(c));
   c.szPage = pTap->szPage;
   c.nPage = nPage;
@@ -280,6 +281,7 @@ static void publishWalLocked(SeawalTap *pTap, u32 mxFrame, u32 nPage, int isFore
     pTap->stats.nFrame += pTap->nTxn;
   }
   if( isForeign ) pTap->isForeign = 1;
+  hadRoom = hasRoomLocked(pTap);
   pTap->mxFrame = mxFrame;
   pTap->nPage = nPage;
   enqueueLocked(pTap, &c);
@@ -288,6 +290,15 @@ static void publishWalLocked(SeawalTap *pTap, u32 mxFrame, u32 nPage, int isFore
   if( pTap->mxAsk && mxFrame>=pTap->mxAsk ){
     pTap->mxAsk = 0;
     seawalSignalGo(pTap, SEAWAL_WAKE_CHECKPOINT);
+  }
+  if( hadRoom && !hasRoomLocked(pTap) && !pTap->isBlock && pTap->nAsk>0 ){
+    pTap->isOutgrown = 1;
+    seawalSignalGo(pTap, SEAWAL_WAKE_CHECKPOINT);
+  }
+  if( pTap->nPin>0 && !pTap->isBlock && (u64)mxFrame*slotSize(pTap)>=pTap->mxPinned ){
+    pTap->mxPinned += pTap->mxWal/16;   /* it is told again: a full pipe takes no byte */
+    pTap->isOutgrown = pTap->nAsk>0;
+    seawalSignalGo(pTap, SEAWAL_WAKE_OUTGROWN);
   }
 }
 
@@ -298,7 +309,8 @@ static void newGenerationLocked(SeawalTap *pTap, const u32 *aSalt, u32 mxFrame){
   pTap->isCounter = 0;
   pTap->mxFrame = mxFrame;
   pTap->mxCkpt = 0;
-  if( pTap->mxAsk>pTap->nAsk ) pTap->mxAsk = pTap->nAsk;
+  pTap->isOutgrown = 0;
+  if( pTap->mxAsk>askLocked(pTap) ) pTap->mxAsk = askLocked(pTap);
   seawalDropTxnLocked(pTap);
 }
 

@@ -96,7 +96,10 @@ type Config struct {
 	// may take as much again.
 	RingBytes int64
 
-	MaxWAL int64 // size of the log at which OnFull applies, bytes; 0: DefaultMaxWAL
+	// MaxWAL is the size of the log at which OnFull applies, bytes; 0: DefaultMaxWAL. It holds while the database is read for a
+	// snapshot, too: that is given up then, and the next attempt goes through a file in the state folder, if the disk has
+	// room for two of them. A database that is written faster than its disk can read it is given more from the fourth attempt on.
+	MaxWAL int64
 
 	// CheckpointBytes is the size of the log, in bytes, at which it is started again whatever it takes; 0: DefaultCheckpointBytes. From
 	// 1,000 frames on that is done as often as writers needn't be held for it for more than a 32nd of the time.

@@ -179,7 +179,7 @@ int seawal_tap_idle(SeawalTap *pTap){
 void seawal_tap_ask(SeawalTap *pTap, u32 nFrame){
   pthread_mutex_lock(&pTap->mutex);
   pTap->nAsk = nFrame;
-  pTap->mxAsk = nFrame ? pTap->mxFrame+nFrame : 0;
+  pTap->mxAsk = nFrame ? pTap->mxFrame+askLocked(pTap) : 0;
   pthread_mutex_unlock(&pTap->mutex);
 }
 
@@ -291,7 +291,14 @@ int seawal_tap_sync(SeawalTap *pTap, int iReader){
   return pWal ? ORIGFILE(pWal)->xSync(pWal, SQLITE_SYNC_NORMAL) : SQLITE_OK;
 }
 
-int seawal_tap_place(SeawalTap *pTap, int iReader, SeawalPlace *pOut){
+/* How large the log may become while a state is pinned that is pinned now: shim.h says why. */
+static u64 pinnedMost(const SeawalTap *pTap, int nLost){
+  u64 mx = pTap->mxWal << (nLost<PIN_LOSSES ? 0 : nLost>PIN_LOSSES+16 ? 16 : nLost-PIN_LOSSES+1);
+  u64 nLog = (u64)pTap->mxFrame*slotSize(pTap) + mx/2;
+  return nLog>mx ? nLog : mx;
+}
+
+int seawal_tap_place(SeawalTap *pTap, int iReader, int nLost, SeawalPlace *pOut){
   sqlite3_file *pFile = pTap->apReader[iReader];
   IndexHdr hdr;
   SeawalTail *p;
@@ -330,7 +337,10 @@ int seawal_tap_place(SeawalTap *pTap, int iReader, SeawalPlace *pOut){
   }
   pOut->iTicket = pTap->iTicket;
   pOut->iTime = pTap->iTime;
-  if( rc==SQLITE_OK ) pTap->nPin++;
+  if( rc==SQLITE_OK ){
+    u64 mxPinned = pinnedMost(pTap, nLost);
+    if( pTap->nPin++==0 || mxPinned>pTap->mxPinned ) pTap->mxPinned = mxPinned;
+  }
   pthread_mutex_unlock(&pTap->mutex);
   return rc;
 }
@@ -367,6 +377,7 @@ void seawal_tap_alone(SeawalTap *pTap, int isAlone){
 void seawal_tap_unpin(SeawalTap *pTap){
   pthread_mutex_lock(&pTap->mutex);
   pTap->nPin--;
+  if( pTap->isBlock ) pthread_cond_broadcast(&pTap->cond);
   pthread_mutex_unlock(&pTap->mutex);
 }
 

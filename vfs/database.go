@@ -314,6 +314,10 @@ func (d *database) listen() {
 				if r, err := d.running(); err == nil {
 					_ = r.endIfReplaced() // Status has it
 				}
+			case wakeOutgrown:
+				if r, err := d.running(); err == nil {
+					r.giveUp()
+				}
 			case wakeClosed:
 				d.forget()
 			}
@@ -386,7 +390,7 @@ func (d *database) start(ctx context.Context) error {
 		l.shipper.Start()
 	}
 	if d.cfg.Checkpoint == CheckpointSeawal {
-		r.ckpt = newCheckpointer(d.tap, d.dialCheckpointer, d.cfg.CheckpointBytes, log)
+		r.ckpt = newCheckpointer(d.tap, d.dialCheckpointer, min(d.cfg.CheckpointBytes, d.cfg.MaxWAL/2), log)
 	}
 	r.poll = newPoll(r, d.cfg.Interval)
 	d.mu.Lock()

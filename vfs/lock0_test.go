@@ -183,7 +183,7 @@ func TestReaderOfTheFileIsNotPinnedAhead(t *testing.T) {
 	if last, _ := tap.tap.last(); last != first+1 {
 		t.Fatalf("%d commits are published, want %d", last, first+1)
 	}
-	if p, err := s.tap.place(s.index); !errors.Is(err, errBusy) {
+	if p, err := s.tap.place(s.index, 0); !errors.Is(err, errBusy) {
 		s.tap.unpin()
 		t.Errorf("pinned at %v (in the file: %v, %v)", p.place, p.inFile, err)
 	}

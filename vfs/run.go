@@ -93,6 +93,16 @@ func (r *run) giveWay() {
 	}
 }
 
+// giveUp ends the reads that keep a log from being started again which has grown past its bound.
+func (r *run) giveUp() {
+	for _, l := range r.replicas {
+		l.source.giveUp()
+	}
+	if r.ckpt != nil {
+		poke(r.ckpt.asked)
+	}
+}
+
 // each calls f for all replicas at once.
 func (r *run) each(f func(*link) error) error {
 	if len(r.replicas) == 1 {

@@ -532,12 +532,19 @@ static int lockForUs(sqlite3_file *pFile){
 **
 ** SQLite starts the log again in a write transaction that began when all of the log was in the file. One that has
 ** its read lock, and then waits for WAL_WRITE_LOCK, began too early: it appends, the log isn't all in the
-** file any more, and so on for ever. Under constant writing the log would only grow. */
+** file any more, and so on for ever. Under constant writing the log would only grow.
+**
+** With isOutgrown the log has grown past its bound and is let go. The checkpointer is on its way, and a writer that is
+** as fast as the disk would double the log in the meantime: it waits for OUTGROWN_MS at most. */
 static int waitForFinish(SeawalTail *p){
   SeawalTap *pTap = p->pTap;
+  int nOutgrown = OUTGROWN_MS/WAIT_MS;
   int isWaited = 0;
   pthread_mutex_lock(&pTap->mutex);
-  while( (pTap->nOurs || pTap->nWant) && waitLocked(p) ) isWaited = 1;
+  while( (pTap->nOurs || pTap->nWant || pTap->isOutgrown) && waitLocked(p) ){
+    isWaited = 1;
+    if( pTap->isOutgrown && nOutgrown--==0 ) pTap->isOutgrown = 0;
+  }
   pthread_mutex_unlock(&pTap->mutex);
   return isWaited;
 }
@@ -594,6 +601,7 @@ static int mainWriteLock(sqlite3_file *pFile, int flags){
   SEAWAL_POINT("shim/write-lock-released");
   pthread_mutex_lock(&pTap->mutex);
   if( p->eRole!=SEAWAL_APP ) pTap->nOurs--;
+  if( p->eRole==SEAWAL_CHECKPOINT ) pTap->isOutgrown = 0;
   if( p->eRole!=SEAWAL_APP || pTap->nWant ) pthread_cond_broadcast(&pTap->cond);
   pthread_mutex_unlock(&pTap->mutex);
   return rc;

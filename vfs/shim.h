@@ -81,6 +81,7 @@ struct SeawalStats {
 #define SEAWAL_WAKE_GIVE_WAY    2   /* the application waits for a lock: our own connections are to be closed */
 #define SEAWAL_WAKE_CLOSED      3   /* the last file was closed, with seawal_tap_alone() on */
 #define SEAWAL_WAKE_MOVED       4   /* the file is not at its path any more: seawal_tap_moved() */
+#define SEAWAL_WAKE_OUTGROWN    5   /* the log has grown past its bound while states are pinned: give them up */
 
 /* Roles of our own connections, told by the URI parameter seawal_role. A reader says with seawal_reader which
 ** one it is, from 0 to SEAWAL_READERS-1: there is one for each replica. */
@@ -153,12 +154,17 @@ int seawal_tap_moved(SeawalTap*);
 ** use of that connection. place() is for a connection that
 ** is in a read transaction: it tells where that is, and holds the log back
 ** until unpin(). It returns SQLITE_BUSY when the log and what was published disagree:
-** a commit is on its way, or another process wrote. */
+** a commit is on its way, or another process wrote.
+**
+** A pinned state keeps the log from being started again, so it is bounded: at mxWal bytes of log, or, where the log was nearly as large
+** when it was pinned, after half as much more, Go is told to give it up (SEAWAL_WAKE_OUTGROWN). With isBlock writers wait instead. nLost
+** is how many states in a row were lost so: from the fourth on the bound doubles each time, or a database that is
+** written faster than it can be read would never be read to its end. */
 int seawal_tap_counter(SeawalTap*, int iReader);  /* 1 when the change counter isn't the one that is known; takes no lock of SQLite's */
 int seawal_tap_read(SeawalTap*, int iReader, void *pBuf, int nByte, int64_t iOfst);
 int seawal_tap_file_size(SeawalTap*, int iReader, int64_t *pnByte);
 int seawal_tap_sync(SeawalTap*, int iReader);   /* what the log holds reaches the disk */
-int seawal_tap_place(SeawalTap*, int iReader, SeawalPlace*);
+int seawal_tap_place(SeawalTap*, int iReader, int nLost, SeawalPlace*);
 void seawal_tap_unpin(SeawalTap*);
 
 /* Any thread. Adds n, 1 or -1, to the consumers that have yet to read back from the log what they

@@ -38,6 +38,7 @@ type source struct {
 	reader  *sqlite3.SQLiteConn
 	pinned  *readTx     // nil: none is open
 	leaving *time.Timer // ends pinned, in a rollback journal mode: the application waits for it
+	outgrew outgrowth
 }
 
 // rollbackPatience is how long a reader in a rollback journal mode goes on while the application
@@ -47,6 +48,44 @@ const rollbackPatience = 3 * time.Second
 
 // errGaveWay says that a pinned state was let go.
 var errGaveWay = errors.New("the read was broken off: the application needed the database to itself")
+
+// errOutgrown says that a pinned state was given up, so that the log doesn't grow without end.
+var errOutgrown = errors.New("the read was broken off: the log has grown past MaxWAL meanwhile, and can't be started again as long as it is read")
+
+// outgrowth is what is remembered of pinned states that were given up because the log had grown past its bound.
+type outgrowth struct {
+	lost int       // so many in a row
+	at   time.Time // when the last one was
+	salt [2]uint32 // generation of the log
+}
+
+// restartPatience is how long no state is pinned after that, unless the log is started again before: pinned at once, the next one would keep it
+// from that.
+const restartPatience = 5 * time.Second
+
+// giveUp ends a read that keeps the log from being started again.
+func (s *source) giveUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.pinned
+	if t == nil || !t.at.inWAL {
+		return
+	}
+	s.outgrew = outgrowth{lost: s.outgrew.lost + 1, at: time.Now(), salt: t.at.place.Salt}
+	t.why = errOutgrown
+	_ = s.letGoLocked() // a read that was broken off has nothing to report
+}
+
+// awaitRestartLocked is an error as long as the log that outgrew a pinned state has its chance to be started again.
+func (s *source) awaitRestartLocked() error {
+	if s.outgrew.at.IsZero() || time.Since(s.outgrew.at) >= restartPatience {
+		return nil
+	}
+	if log, _ := s.tap.mark(); log.Salt != s.outgrew.salt {
+		return nil
+	}
+	return fmt.Errorf("%w: the database is read again once the log was started again", errOutgrown)
+}
 
 func (s *source) Last() (ticket uint64, time int64) { return s.tap.last() }
 
@@ -162,6 +201,9 @@ func (s *source) BeginRead(ctx context.Context) (shipper.ReadTx, error) {
 	if err := s.checkFile(); err != nil {
 		return nil, err
 	}
+	if err := s.awaitRestartLocked(); err != nil {
+		return nil, err
+	}
 	// An empty file has nothing to lock, and a lock could be in the way of the application that is about
 	// to choose its journal mode. The ticket is taken first: what was committed before it would show in the size.
 	ticket, _ := s.tap.last()
@@ -210,7 +252,7 @@ func (s *source) tryBeginLocked() (shipper.ReadTx, error) {
 		_ = s.execLocked("ROLLBACK") // fails when BEGIN did
 		return nil, fmt.Errorf("beginning to read the database: %w", err)
 	}
-	p, err := s.tap.place(s.index)
+	p, err := s.tap.place(s.index, s.outgrew.lost)
 	if err != nil {
 		return nil, errors.Join(err, s.execLocked("ROLLBACK"))
 	}
@@ -311,7 +353,8 @@ type readTx struct {
 	s      *source
 	at     readerPlace
 	closed bool
-	lost   atomic.Bool // the application needed the database; set under s.mu
+	lost   atomic.Bool // it was let go; set under s.mu
+	why    error       // valid once lost is set; nil: the application needed the database
 }
 
 var (
@@ -322,10 +365,13 @@ var (
 
 // Lost implements shipper.Loser.
 func (t *readTx) Lost() error {
-	if t.lost.Load() {
-		return errGaveWay
+	switch {
+	case !t.lost.Load():
+		return nil
+	case t.why != nil:
+		return t.why
 	}
-	return nil
+	return errGaveWay
 }
 
 func (t *readTx) Place() wal.Place  { return t.at.place }
@@ -385,6 +431,7 @@ func (t *readTx) Close() error {
 		return nil
 	}
 	t.closed = true
+	t.s.outgrew = outgrowth{}
 	t.s.unpinLocked()
 	if err := t.s.execLocked("ROLLBACK"); err != nil {
 		return fmt.Errorf("ending a read of the database: %w", err)

@@ -68,6 +68,12 @@ typedef sqlite3_int64 i64;
 #define READER_LOOKS       64
 #define READER_PAUSE_US    50       /* between two; nobody tells when a reader is gone */
 
+/* How long a connection that writes again and again waits before it reads, for a log that has grown past its bound to be started again. */
+#define OUTGROWN_MS       200
+
+/* How many pinned states in a row may be lost to the growth of the log before it may grow further. */
+#define PIN_LOSSES          3
+
 /* How long our checkpointer lets those pass that began before it wanted WAL_WRITE_LOCK. */
 #define LET_PASS_MS         2
 
@@ -200,6 +206,8 @@ struct SeawalTap {
   int nRange;                /* ranges that are not released */
   int isForeign;             /* and what another process committed is among them, or was */
   int nPin;                  /* states that place() has pinned */
+  u64 mxPinned;              /* bytes of WAL from which they are to be given up: see seawal_tap_place() */
+  int isOutgrown;            /* the log is past mxWal, and our checkpointer is about to start it again */
   int nHold;                 /* consumers that have yet to read back what was released to make room */
   int isAlone;               /* nobody consumes: nothing is held back, nobody waits */
   int eAttach;               /* what the consumers are at: SEAWAL_ATTACHED and so on */
@@ -257,6 +265,12 @@ static inline int hasRoomLocked(const SeawalTap *pTap){
   return (u64)pTap->mxFrame*slotSize(pTap) < pTap->mxWal;
 }
 
+/* In how many frames a checkpoint is asked for next: as many as were said, but in time for a small mxWal. */
+static inline u32 askLocked(const SeawalTap *pTap){
+  u64 n = pTap->szPage ? pTap->mxWal/2/slotSize(pTap) : pTap->nAsk;
+  return n<pTap->nAsk ? (u32)n+1 : pTap->nAsk;
+}
+
 /* Says whether the log is held back: for a pinned state that is being read, for
 ** ranges that nobody has read yet, for what was in it when the database was opened, or for what other processes ship. */
 static inline int isHeldBackLocked(const SeawalTap *pTap){
@@ -280,8 +294,8 @@ static inline int isNeededLocked(const SeawalTap *pTap){
 
 /* Says whether a writer waits for room in the log. */
 static inline int isLogFullLocked(const SeawalTap *pTap){
-  return pTap->isBlock && (pTap->nRange>0 || pTap->nHold>0 || pTap->isUnread) && !pTap->isAlone
-      && !hasRoomLocked(pTap);
+  return pTap->isBlock && !pTap->isAlone && !hasRoomLocked(pTap)
+      && (pTap->nRange>0 || pTap->nHold>0 || pTap->nPin>0 || pTap->isUnread || pTap->eAttach==SEAWAL_ATTACHING);
 }
 
 /* In capture.c; all but the first four (and seawalSyncPlaceLocked, by a poll) are called on the thread of a connection, while SQLite
