@@ -57,14 +57,22 @@ func Position(ctx context.Context, db *sql.DB) (Pos, error) {
 }
 
 // Wait returns when everything up to pos is durable: stored by the replica, or by as many of several as Config.WaitFor says. It rides the cadence of the
-// shipper; Flush ships at once. When ctx ends first, the transactions are
-// committed locally and their replication is unknown. ErrFenced: they will never be replicated from here.
+// shipper; Flush ships at once. Its errors are an ErrNotDurable: when ctx ends first, the transactions are
+// committed locally and their replication is unknown. ErrFenced, too: they will never be replicated from here.
 func Wait(ctx context.Context, db *sql.DB, pos Pos) error {
 	r, _, err := databaseFor(ctx, db)
 	if err != nil {
 		return err
 	}
-	return r.wait(ctx, pos)
+	return asked(r.wait(ctx, pos))
+}
+
+// asked makes what Wait and Flush return an ErrNotDurable.
+func asked(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &notDurable{reason: err, asked: true}
 }
 
 // Flush ships what was committed before the call, by whatever process, now, and waits until it is durable. Its errors are Wait's.
@@ -73,7 +81,7 @@ func Flush(ctx context.Context, db *sql.DB) error {
 	if err != nil {
 		return err
 	}
-	return r.flush(ctx)
+	return asked(r.flush(ctx))
 }
 
 // Status tells how the replication of the database is going. It never waits for the store.

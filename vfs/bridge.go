@@ -19,11 +19,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"sync"
 	"time"
 	"unsafe"
 
-	_ "github.com/mattn/go-sqlite3" // the one SQLite of the program: the shim's symbols resolve against it
+	"github.com/mattn/go-sqlite3" // the one SQLite of the program: the shim's symbols resolve against it
 
 	_ "seawal/internal/sqliteabi" // its header
 	"seawal/internal/wal"
@@ -35,6 +36,10 @@ const (
 	sqliteOK        = C.SQLITE_OK
 	sqliteBusy      = C.SQLITE_BUSY
 	sqliteShortRead = C.SQLITE_IOERR_SHORT_READ
+
+	codeNotDurable = C.SEAWAL_NOT_DURABLE
+	codeUntold     = C.SEAWAL_UNTOLD
+	notDurableText = C.SEAWAL_NOT_DURABLE_TEXT
 )
 
 // The bytes that the shim writes to its wake-up descriptor.
@@ -449,7 +454,7 @@ func databaseOf(h C.uint64_t) *database {
 // seawalGoPragma answers PRAGMA seawal_...; it runs on the thread of the connection.
 //
 //export seawalGoPragma
-func seawalGoPragma(handle C.uint64_t, name, arg *C.char, isRemote C.int, out **C.char, isError, remote *C.int) C.int {
+func seawalGoPragma(handle C.uint64_t, name, arg *C.char, out **C.char, isError, remote *C.int, timeout *C.int64_t) C.int {
 	d := databaseOf(handle)
 	if d == nil {
 		return 0
@@ -459,7 +464,8 @@ func seawalGoPragma(handle C.uint64_t, name, arg *C.char, isRemote C.int, out **
 		s := C.GoString(arg)
 		value = &s
 	}
-	a, known := d.pragma(C.GoString(name), value, isRemote != 0)
+	now := connDurability{remote: *remote != 0, timeout: time.Duration(*timeout) * time.Millisecond}
+	a, known := d.pragma(C.GoString(name), value, now)
 	if !known {
 		return 0
 	}
@@ -467,24 +473,48 @@ func seawalGoPragma(handle C.uint64_t, name, arg *C.char, isRemote C.int, out **
 	if a.failed {
 		*isError = 1
 	}
-	switch a.durability {
-	case durabilityAsync:
+	if set := a.durability; set != nil {
 		*remote = 0
-	case durabilityRemote:
-		*remote = 1
+		if set.remote {
+			*remote = 1
+		}
+		*timeout = C.int64_t(set.timeout.Milliseconds())
 	}
 	return 1
 }
 
-// seawalGoWait keeps a commit of a connection with durability=remote until it is durable.
+// seawalGoWait keeps a commit of a connection with durability=remote until it is durable, which is 1, or is given up.
 //
 //export seawalGoWait
-func seawalGoWait(handle C.uint64_t, ticket C.uint64_t, db unsafe.Pointer) {
+func seawalGoWait(handle C.uint64_t, ticket C.uint64_t, timeout C.int64_t, isPinning C.int, db unsafe.Pointer) C.int {
 	d := databaseOf(handle)
 	if d == nil {
-		return
+		return 0
 	}
-	d.waitRemote(uint64(ticket), func() bool {
-		return db != nil && C.sqlite3_is_interrupted((*C.sqlite3)(db)) != 0
-	})
+	w := remoteWait{ticket: uint64(ticket), timeout: time.Duration(timeout) * time.Millisecond, pinning: isPinning != 0}
+	w.interrupted = func() bool { return db != nil && C.sqlite3_is_interrupted((*C.sqlite3)(db)) != 0 }
+	if err := d.waitRemote(w); err != nil {
+		return 0
+	}
+	return 1
+}
+
+// seawalGoRefused says in the log what the result of a refused transaction has no words for.
+//
+//export seawalGoRefused
+func seawalGoRefused(handle C.uint64_t, isOfSeveral C.int) {
+	if d := databaseOf(handle); d != nil {
+		d.refusedRemote(isOfSeveral != 0)
+	}
+}
+
+// sqliteError is the error that go-sqlite3 makes of a result code which comes without a message of its own: errors.Is compares
+// all of its fields, and one of them can't be set from outside.
+func sqliteError(code int) sqlite3.Error {
+	err := sqlite3.Error{Code: sqlite3.ErrNo(code & 0xff), ExtendedCode: sqlite3.ErrNoExtended(code)}
+	text := reflect.ValueOf(&err).Elem().FieldByName("err")
+	if text.IsValid() && text.Kind() == reflect.String {
+		*(*string)(text.Addr().UnsafePointer()) = err.Error() // SQLite's own for the code
+	}
+	return err
 }

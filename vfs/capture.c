@@ -582,9 +582,9 @@ void seawalCommitUnlocked(SeawalTail *p){
   }
   nAsk = pTap->nAsk;
   pthread_mutex_unlock(&pTap->mutex);
-  if( nAsk && p->isAutoOff && !p->isAutoLent && p->db ){
+  if( nAsk && p->isAutoOff && !p->isAutoLent && connOf(p) ){
     p->isAutoLent = 1;
-    sqlite3_wal_autocheckpoint(p->db, (int)nAsk);
+    sqlite3_wal_autocheckpoint(connOf(p), (int)nAsk);
   }
 }
 

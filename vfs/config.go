@@ -3,6 +3,7 @@ package vfs
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"time"
 
@@ -17,8 +18,8 @@ type Durability string
 const (
 	// Async: when SQLite is done; the replica follows within the interval.
 	Async Durability = "async"
-	// Remote: when the replica has it. A commit that waits ends early only when its context is
-	// cancelled: it is then committed locally, replication unknown.
+	// Remote: when the replica has it, or else with ErrNotDurable, never nil: it is then committed locally, replication unknown. So it
+	// ends when its context does, at DurabilityTimeout, at Close, and at once when nothing is shipped any more.
 	Remote Durability = "remote"
 )
 
@@ -88,9 +89,13 @@ type Config struct {
 
 	Interval   time.Duration // ship at least this often while there are commits (_ship_interval); 0: DefaultInterval
 	Durability Durability    // _durability; "": Async
-	Restore    Restore       // _restore; "": RestoreNever
-	OnFull     OnFull        // _on_full; "": Squash
-	Checkpoint Checkpoint    // _checkpoint; "": CheckpointSeawal
+	// DurabilityTimeout is how long a commit with Remote durability waits before it returns ErrNotDurable (_durability_timeout), in
+	// whole milliseconds; 0: no limit. It is what ends the wait of sql.Tx.Commit, and of a Row or Rows that is being
+	// closed, which hear of no context.
+	DurabilityTimeout time.Duration
+	Restore           Restore    // _restore; "": RestoreNever
+	OnFull            OnFull     // _on_full; "": Squash
+	Checkpoint        Checkpoint // _checkpoint; "": CheckpointSeawal
 
 	// RingBytes is the memory for captured frames of one database, in bytes; 0: DefaultRingBytes. Each replica that falls behind others
 	// may take as much again.
@@ -127,6 +132,9 @@ type Config struct {
 
 // MaxReplicas is how many replicas a database can have: each has a connection of its own that reads.
 const MaxReplicas = maxReaders
+
+// maxDurabilityTimeout is what PRAGMA seawal_durability_timeout can say.
+const maxDurabilityTimeout = math.MaxInt32 * time.Millisecond
 
 // minRingBytes holds four frames of the largest page size.
 const minRingBytes = 1 << 20
@@ -165,6 +173,9 @@ func (c Config) validate() error {
 		return fmt.Errorf("%w: WaitFor (_wait_for) is %d; use 1 to %d, the number of replicas, or 0 for all", ErrConfig, c.WaitFor, n)
 	case c.Interval < time.Millisecond:
 		return fmt.Errorf("%w: Interval is %v; the shortest is 1ms", ErrConfig, c.Interval)
+	case c.DurabilityTimeout < 0 || c.DurabilityTimeout%time.Millisecond != 0 || c.DurabilityTimeout > maxDurabilityTimeout:
+		return fmt.Errorf("%w: DurabilityTimeout (_durability_timeout) is %v; use whole milliseconds up to %v, or 0 for no limit",
+			ErrConfig, c.DurabilityTimeout, maxDurabilityTimeout)
 	case c.CloseTimeout < 0:
 		return fmt.Errorf("%w: CloseTimeout is %v; it can't be negative", ErrConfig, c.CloseTimeout)
 	case c.RingBytes < minRingBytes:

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
@@ -46,6 +47,8 @@ type database struct {
 	mode string     // parameter of the DSNs, which our own connections open with too: "ro" only while all have that
 	refs int
 	run  *run // nil while nothing ships
+
+	lastUntold atomic.Int64 // when a commit that isn't known to be durable was last logged, unix nanoseconds
 }
 
 // databases are the replicated files of this process. Lock order: databases, then database.mu. The
@@ -456,47 +459,6 @@ func (d *database) running() (*run, error) {
 	}
 	return d.run, nil
 }
-
-// waitRemote keeps a commit until it is durable or its statement is interrupted. A fenced replica
-// never makes it durable: the commit waits for its context, as it asked to.
-func (d *database) waitRemote(ticket uint64, interrupted func() bool) {
-	r, err := d.running()
-	if err != nil {
-		return
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	waited := make(chan error, 1)
-	go func() { waited <- r.waitTicket(ctx, ticket) }()
-	tick := time.NewTicker(interruptPoll)
-	defer tick.Stop()
-	for failed := false; ; {
-		select {
-		case err := <-waited:
-			if err == nil {
-				return
-			}
-			failed = true // Status has the error
-		case <-tick.C:
-			if failed {
-				if now, _ := d.running(); now != r {
-					return // closed, which says what was not shipped
-				}
-			}
-			if interrupted() {
-				cancel()
-				if !failed {
-					<-waited
-				}
-				return
-			}
-		}
-	}
-}
-
-// interruptPoll is how often a waiting commit looks whether it was cancelled:
-// sqlite3_interrupt sets a flag and wakes nobody.
-const interruptPoll = 5 * time.Millisecond
 
 // fileURI is the path as a SQLite URI.
 func fileURI(path string) string {

@@ -11,8 +11,8 @@
 //
 // # This package's leg of the journey
 //
-// A commit is captured on SQLite's own thread by shim.c (the files), capture.c (what becomes a commit) and
-// consumer.c (what Go takes out); the header comment of shim.c is the manual of capture. It
+// A commit is captured on SQLite's own thread by shim.c (the files), capture.c (what becomes a commit),
+// remote.c (where a commit waits for the replica) and consumer.c (what Go takes out); the header comment of shim.c is the manual of capture. It
 // leaves this package as a shipper.Commit, through feed.go and source.go. What else is here:
 //
 //	driver.go, dsn.go, config.go   what the user says
@@ -25,6 +25,7 @@
 //	checkpoint.go                  checkpoints, off the writer's path
 //	replaced.go                    a file that is deleted, replaced or emptied while it is open
 //	poll.go                        looks for commits of other processes while we write nothing
+//	remote.go                      commits with durability=remote that wait
 //	bridge.go                      all unsafe code, and every function between C and Go
 //	api.go, status.go, pragma.go   positions, waiting, status
 //	everyfile.go                   with the build tag seawal_everyfile: every database of a program is replicated and compared, for tests

@@ -162,10 +162,9 @@ func setUp(conn *sqlite3.SQLiteConn, cfg Config) error {
 			return fmt.Errorf("leaving checkpoints of attached databases to SQLite: %w", err)
 		}
 	}
-	if cfg.Durability == Remote {
-		if _, err := conn.Exec("PRAGMA seawal_durability=remote", nil); err != nil {
-			return fmt.Errorf("setting the durability: %w", err)
-		}
+	durability := fmt.Sprintf("PRAGMA seawal_durability=%s; PRAGMA seawal_durability_timeout=%d", cfg.Durability, cfg.DurabilityTimeout.Milliseconds())
+	if _, err := conn.Exec(durability, nil); err != nil {
+		return fmt.Errorf("setting the durability: %w", err)
 	}
 	if cfg.ConnectHook != nil {
 		return cfg.ConnectHook(conn)

@@ -191,6 +191,14 @@ func (t *target) params() []param {
 			t.cfg.WaitFor = n
 			return nil
 		}},
+		{"_durability_timeout", func(v string) error {
+			d, err := time.ParseDuration(v)
+			if err != nil {
+				return fmt.Errorf("%w: _durability_timeout is %q; use a duration, as in 5s or 250ms, or 0s for no limit", ErrDSN, v)
+			}
+			t.cfg.DurabilityTimeout = d
+			return nil
+		}},
 		{"_ship_interval", func(v string) error {
 			d, err := time.ParseDuration(v)
 			if err != nil || d < time.Millisecond {

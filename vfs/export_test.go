@@ -42,3 +42,6 @@ func PollAll() {
 		<-look
 	}
 }
+
+// NotDurable is an ErrNotDurable with a reason.
+func NotDurable(reason error) error { return &notDurable{reason: reason} }

@@ -10,20 +10,17 @@ import (
 	"seawal/internal/replica"
 )
 
-// connDurability is what a PRAGMA does to the durability of its connection.
-type connDurability uint8
-
-const (
-	durabilityKept connDurability = iota
-	durabilityAsync
-	durabilityRemote
-)
+// connDurability is the durability of a connection.
+type connDurability struct {
+	remote  bool
+	timeout time.Duration // how long a commit waits with it; 0: no limit
+}
 
 // answer is what a PRAGMA returns: one row with one text, or an error.
 type answer struct {
 	text       string
 	failed     bool
-	durability connDurability
+	durability *connDurability // what the connection has from now on; nil: what it had
 }
 
 // pragmaTimeout bounds a PRAGMA that waits and was given no time.
@@ -35,9 +32,10 @@ const pragmaTimeout = 30 * time.Second
 //	PRAGMA seawal_wait [= ms]         wait until what is committed is durable; returns its position
 //	PRAGMA seawal_flush [= ms]        the same, shipping at once
 //	PRAGMA seawal_durability [= remote|async]   of this connection
+//	PRAGMA seawal_durability_timeout [= ms]     of this connection: how long a commit waits with remote; 0: no limit
 //
 // It runs on the thread of the connection, which may be inside a transaction.
-func (d *database) pragma(name string, value *string, remote bool) (a answer, known bool) {
+func (d *database) pragma(name string, value *string, now connDurability) (a answer, known bool) {
 	switch name {
 	case "seawal_status":
 		st, err := d.status()
@@ -54,7 +52,9 @@ func (d *database) pragma(name string, value *string, remote bool) (a answer, kn
 	case "seawal_flush":
 		return d.pragmaWait(name, value, true), true
 	case "seawal_durability":
-		return pragmaDurability(value, remote), true
+		return pragmaDurability(value, now), true
+	case "seawal_durability_timeout":
+		return pragmaDurabilityTimeout(value, now), true
 	}
 	return answer{}, false
 }
@@ -95,18 +95,28 @@ func waitForAll(ctx context.Context, r *run, flush bool) (replica.Pos, error) {
 	return pos, r.wait(ctx, pos)
 }
 
-func pragmaDurability(value *string, remote bool) answer {
+func pragmaDurability(value *string, now connDurability) answer {
 	if value == nil {
-		if remote {
+		if now.remote {
 			return answer{text: string(Remote)}
 		}
 		return answer{text: string(Async)}
 	}
 	switch Durability(*value) {
-	case Remote:
-		return answer{text: *value, durability: durabilityRemote}
-	case Async:
-		return answer{text: *value, durability: durabilityAsync}
+	case Remote, Async:
+		now.remote = Durability(*value) == Remote
+		return answer{text: *value, durability: &now}
 	}
 	return failure(fmt.Errorf("seawal: PRAGMA seawal_durability=%s: use remote or async", *value))
+}
+
+func pragmaDurabilityTimeout(value *string, now connDurability) answer {
+	if value != nil {
+		ms, err := strconv.ParseUint(*value, 10, 31)
+		if err != nil {
+			return failure(fmt.Errorf("seawal: PRAGMA seawal_durability_timeout=%s: use the longest wait in milliseconds, or 0 for no limit", *value))
+		}
+		now.timeout = time.Duration(ms) * time.Millisecond
+	}
+	return answer{text: strconv.FormatInt(now.timeout.Milliseconds(), 10), durability: &now}
 }

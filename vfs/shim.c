@@ -14,6 +14,7 @@
 ** tap.h        the state of a database and of an open file
 ** shim.c       the VFS, and the methods of its files
 ** capture.c    what a connection writes becomes commits in a ring
+** remote.c     commits that wait for the replica
 ** consumer.c   Go takes them out
 **
 ** Files are not wrapped. The lower VFS opens the caller's sqlite3_file in
@@ -107,17 +108,6 @@ static pthread_mutex_t shimMutex = PTHREAD_MUTEX_INITIALIZER;  /* for these two 
 static SeawalMethods *shimMethods = 0;
 static SeawalVfs *shimVfs = 0;
 
-/******************************** Helpers ************************************/
-
-/* durability=remote: waits for the last commit of this connection. Called where
-** nothing that the shipper needs is locked. */
-static void waitRemote(SeawalTail *p){
-  if( p->isRemote && p->iTicket>p->iWaited ){
-    p->iWaited = p->iTicket;
-    seawalGoWait(p->pTap->iHandle, p->iTicket, p->db);
-  }
-}
-
 /******************************* WAL files ***********************************/
 
 static int walClose(sqlite3_file *pFile){
@@ -141,6 +131,7 @@ static int walWrite(sqlite3_file *pFile, const void *pBuf, int nByte, i64 iOfst)
   const u8 *a = (const u8*)pBuf;
   int szSlot = (int)slotSize(pTap);
   int rc = SQLITE_OK;
+  if( nByte==WAL_FRAME_HDRSIZE && get4(&a[4])!=0 ) seawalNoteCommitting(p->pMain);
   if( p->pMain->isWriter && pTap->szPage && iOfst>=WAL_HDRSIZE ){
     u32 iFrame = (u32)((iOfst-WAL_HDRSIZE)/szSlot) + 1;
     i64 iStart = frameOffset(pTap, iFrame);
@@ -228,7 +219,7 @@ static struct timespec inMilliseconds(int ms){
 ** waiting, when there was one. */
 static int waitLocked(SeawalTail *p){
   struct timespec t = inMilliseconds(WAIT_MS);
-  if( p->db && sqlite3_is_interrupted(p->db) ) return 0;
+  if( connOf(p) && sqlite3_is_interrupted(connOf(p)) ) return 0;
   pthread_cond_timedwait(&p->pTap->cond, &p->pTap->mutex, &t);
   return 1;
 }
@@ -252,6 +243,7 @@ static int mainClose(sqlite3_file *pFile){
   if( p->eRole==SEAWAL_READER && pTap->apReader[p->iReader]==pFile ) pTap->apReader[p->iReader] = 0;
   seawalNoteMapped(p, 0);
   seawalNoteLocked(p);
+  seawalForgetOwed(p);
   rc = ORIGFILE(pFile)->xClose(pFile);
   noteLocked(p, SQLITE_LOCK_NONE);
   pthread_mutex_lock(&pTap->mutex);
@@ -299,7 +291,7 @@ static int lockWithoutUs(sqlite3_file *pFile, int eLock){
 /* Says whether a connection asks for the EXCLUSIVE lock because it is being closed, to see whether it is the last one: it
 ** has no statement left then. */
 static int isClosing(const SeawalTail *p, int eLock){
-  return eLock==SQLITE_LOCK_EXCLUSIVE && p->db && sqlite3_next_stmt(p->db, 0)==0;
+  return eLock==SQLITE_LOCK_EXCLUSIVE && connOf(p) && sqlite3_next_stmt(connOf(p), 0)==0;
 }
 
 /* xLock of our own connections: they wait for nobody. */
@@ -337,18 +329,9 @@ static int mainLock(sqlite3_file *pFile, int eLock){
   return rc;
 }
 
-/* Says whether another statement than the one that commits is running on the connection. */
-static int isOtherRunning(const SeawalTail *p){
-  sqlite3_stmt *pStmt = 0;
-  int n = 0;
-  if( p->db==0 ) return 0;
-  while( (pStmt = sqlite3_next_stmt(p->db, pStmt))!=0 ) n += sqlite3_stmt_busy(pStmt)!=0;
-  return n>1;
-}
-
 /* The wal hook of a connection whose replicated databases seawal checkpoints: the others, attached to it, are
 ** checkpointed as SQLite does by default. */
-static int attachedHook(void *pUnused, sqlite3 *db, const char *zDb, int nFrame){
+int seawalAttachedHook(void *pUnused, sqlite3 *db, const char *zDb, int nFrame){
   int isTapped = 0;
   (void)pUnused;
   if( nFrame<CKPT_RETRY ) return SQLITE_OK;
@@ -369,13 +352,10 @@ static int mainUnlock(sqlite3_file *pFile, int eLock){
   if( eLock<p->eLocked ) noteLocked(p, eLock);
   if( p->isAutoLent ){
     p->isAutoLent = 0;
-    if( p->isHooked ) sqlite3_wal_hook(p->db, attachedHook, 0);
-    else sqlite3_wal_autocheckpoint(p->db, 0);
+    if( p->isHooked ) sqlite3_wal_hook(connOf(p), seawalAttachedHook, 0);
+    else sqlite3_wal_autocheckpoint(connOf(p), 0);
   }
-  /* The lock is let go in two steps. A commit that waited with SHARED held would keep every other writer from
-  ** its own; but with another statement running there is no second step. */
-  if( p->pWal==0 && p->isRemote && (eLock<SQLITE_LOCK_SHARED || isOtherRunning(p)) ) waitRemote(p);
-  return rc;
+  return rc!=SQLITE_OK ? rc : seawalAwaitUnlocked(pFile, eLock);
 }
 
 /* PRAGMA seawal_...; SQLITE_NOTFOUND for every other. azArg is SQLite's: 0 the answer, 1 the name, 2 the value. */
@@ -383,7 +363,8 @@ static int mainPragma(sqlite3_file *pFile, char **azArg){
   SeawalTail *p = TAIL(pFile);
   char *zOut = 0;
   int isError = 0;
-  int eRemote = -1;
+  int isRemote = p->isRemote;
+  int64_t msTimeout = p->msTimeout;
   if( sqlite3_stricmp(azArg[1], "locking_mode")==0 && azArg[2] ){
     p->isExclusive = sqlite3_stricmp(azArg[2], "exclusive")==0;
   }
@@ -391,15 +372,20 @@ static int mainPragma(sqlite3_file *pFile, char **azArg){
   if( p->eRole==SEAWAL_CHECKPOINT && strcmp(azArg[1], "seawal_sync")==0 ){
     return ORIGFILE(pFile)->xSync(pFile, SQLITE_SYNC_NORMAL);
   }
-  if( strcmp(azArg[1], "seawal_checkpoint_attached")==0 && p->db ){
-    sqlite3_wal_hook(p->db, attachedHook, 0);
+  if( strcmp(azArg[1], "seawal_checkpoint_attached")==0 && connOf(p) ){
+    sqlite3_wal_hook(connOf(p), seawalAttachedHook, 0);
     p->isHooked = 1;
     return SQLITE_OK;
   }
-  if( !seawalGoPragma(p->pTap->iHandle, azArg[1], azArg[2], p->isRemote, &zOut, &isError, &eRemote) ){
+  if( !seawalGoPragma(p->pTap->iHandle, azArg[1], azArg[2], &zOut, &isError, &isRemote, &msTimeout) ){
     return SQLITE_NOTFOUND;
   }
-  if( eRemote>=0 ) p->isRemote = eRemote;
+  if( strcmp(azArg[1], "seawal_durability")==0 && azArg[2] && !isError ){
+    if( isRemote && !p->isRemote ) p->iWaited = p->iTicket;   /* what was committed before is not to be waited for */
+    p->isRemote = isRemote;
+    p->isDurabilitySet = 1;
+  }
+  p->msTimeout = msTimeout;
   if( zOut ){
     azArg[0] = sqlite3_mprintf("%s", zOut);
     free(zOut);
@@ -423,17 +409,20 @@ static int mainFileControl(sqlite3_file *pFile, int op, void *pArg){
     if( rc!=SQLITE_NOTFOUND ) return rc;
   }
   if( op==FCNTL_IS_TAPPED ){ *(int*)pArg = 1; return SQLITE_OK; }
-  /* Connections with a shared cache share the file: the first one's handle may be gone by the time it is used. */
-  if( op==SQLITE_FCNTL_PDB && pArg && !p->isShared ) p->db = *(sqlite3**)pArg;
+  if( op==FCNTL_TAIL ){ *(SeawalTail**)pArg = p; return SQLITE_OK; }
+  if( op==SQLITE_FCNTL_PDB ) p->ppDb = (sqlite3**)pArg;
+  if( op==SQLITE_FCNTL_SYNC && (rc = seawalRefuseUntold(p, pArg))!=SQLITE_OK ) return rc;
   rc = ORIGFILE(pFile)->xFileControl(pFile, op, pArg);
   if( op==SQLITE_FCNTL_COMMIT_PHASETWO ){
+    int rcWait = SQLITE_OK;
     if( p->pWal ){
       if( p->nUnlocked ) seawalCommitUnlocked(p);
-      waitRemote(p);
+      rcWait = seawalAwaitWal(pFile);
     }else if( p->isJournal ){
       seawalCommitJournal(pFile);
-      if( p->isExclusive ) waitRemote(p);   /* no unlock will come */
+      rcWait = seawalAwaitJournal(pFile);
     }
+    if( rcWait!=SQLITE_OK ) rc = rcWait;
   }else if( isAsked && p->eRole!=SEAWAL_APP ){
     /* One of our connections is the last to close. Never for the application: SQLite asks in
     ** PRAGMA journal_mode=DELETE too, and with a log that stays the database would stay in WAL mode. */
@@ -484,7 +473,7 @@ static int lockForApp(sqlite3_file *pFile){
     iOurs = pTap->iOurs;
     pthread_mutex_unlock(&pTap->mutex);
     rc = ORIGFILE(pFile)->xShmLock(pFile, WAL_WRITE_LOCK, 1, SQLITE_SHM_LOCK|SQLITE_SHM_EXCLUSIVE);
-    if( rc!=SQLITE_BUSY || (p->db && sqlite3_is_interrupted(p->db)) ) return rc;
+    if( rc!=SQLITE_BUSY || (connOf(p) && sqlite3_is_interrupted(connOf(p))) ) return rc;
     /* Our checkpointer may have been quicker since. */
     pthread_mutex_lock(&pTap->mutex);
     isMet = pTap->nOurs>0 || pTap->iOurs!=iOurs;
@@ -638,7 +627,12 @@ static int mainShmLock(sqlite3_file *pFile, int iSlot, int n, int flags){
    && p->eRole==SEAWAL_APP && waitForFinish(p) ){
     return SQLITE_BUSY;   /* SQLite looks at the wal-index again, and asks for the lock that fits */
   }
-  rc = ORIGFILE(pFile)->xShmLock(pFile, iSlot, n, flags);
+  if( p->isLetGo && iSlot==WAL_READ_LOCK0+p->iReadLock && flags==(SQLITE_SHM_UNLOCK|SQLITE_SHM_SHARED) ){
+    rc = SQLITE_OK;   /* it was given back before the commit waited */
+    p->isLetGo = 0;
+  }else{
+    rc = ORIGFILE(pFile)->xShmLock(pFile, iSlot, n, flags);
+  }
   if( (flags & SQLITE_SHM_SHARED) && iSlot>=WAL_READ_LOCK0 ){
     if( (flags & SQLITE_SHM_LOCK) && rc==SQLITE_OK ) p->iReadLock = iSlot-WAL_READ_LOCK0;
     if( flags & SQLITE_SHM_UNLOCK ){

@@ -9,6 +9,13 @@
 
 typedef struct SeawalTap SeawalTap;
 
+/* The result of a commit with durability=remote that isn't known to be in the replica: an SQLITE_WARNING. */
+#define SEAWAL_NOT_DURABLE       (28 | (94<<8))
+#define SEAWAL_NOT_DURABLE_TEXT  "seawal: committed locally, replication unknown"
+
+/* The result of one that could not have told so, and was rolled back: an SQLITE_ERROR. */
+#define SEAWAL_UNTOLD            (1 | (94<<8))
+
 /* What became of a commit's pages. The numbers are shipper.CommitKind's. */
 #define SEAWAL_FRAMES  1   /* in the ring, in WAL layout */
 #define SEAWAL_RANGE   2   /* to be read back from the WAL file */
@@ -193,10 +200,14 @@ void seawal_clock_skew(int64_t nSkew);
 
 /* In bridge.go, called on the thread of the connection. zName and zArg belong
 ** to SQLite. seawalGoPragma returns 1 when it knows the pragma, with a string from
-** malloc() in *pzOut, *pIsError saying which kind, and *piRemote 0 or 1 when the durability of this connection changes, else -1. */
-int seawalGoPragma(uint64_t iHandle, char *zName, char *zArg, int isRemote,
-                   char **pzOut, int *pIsError, int *piRemote);
-/* Waits until the ticket is durable or the statement is interrupted. */
-void seawalGoWait(uint64_t iHandle, uint64_t iTicket, void *db);
+** malloc() in *pzOut, *pIsError saying which kind, *piRemote 0 or 1 when the durability of this connection changes, and *pmsTimeout
+** when its limit does; else they are left alone, as they are set now. */
+int seawalGoPragma(uint64_t iHandle, char *zName, char *zArg,
+                   char **pzOut, int *pIsError, int *piRemote, int64_t *pmsTimeout);
+/* Waits until the ticket is durable, and returns 1; or 0 when that isn't known: the statement is interrupted, the time is over (0: no
+** limit), nobody ships any more, or, with isPinning, the log has grown past mxWal. */
+int seawalGoWait(uint64_t iHandle, uint64_t iTicket, int64_t msTimeout, int isPinning, void *db);
+/* A transaction is about to end with SEAWAL_UNTOLD: it has changed several databases, or ends with a RELEASE. */
+void seawalGoRefused(uint64_t iHandle, int isOfSeveral);
 
 #endif

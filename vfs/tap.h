@@ -42,6 +42,9 @@ typedef sqlite3_int64 i64;
 /* A file control of our own: sets an int to 1 where the file belongs to a tap. */
 #define FCNTL_IS_TAPPED    0x5ea3a1
 
+/* Another: sets a pointer to the file's SeawalTail there. */
+#define FCNTL_TAIL         0x5ea3a2
+
 /* The unix VFS writes at most 128 KiB - 1 in one system call. */
 #define HOLD_MAX           131071
 
@@ -105,7 +108,7 @@ struct SeawalTail {
   sqlite3_file *pWal;        /* the connection's WAL while it is open */
   const volatile u8 *aShm;   /* region 0 of the wal-index, once mapped; changed under SeawalTap.mutex */
   SeawalTail *pNextMapped;   /* next in SeawalTap.pMapped; SeawalTap.mutex */
-  sqlite3 *db;               /* the connection */
+  sqlite3 **ppDb;            /* where SQLite keeps the connection that uses the file; see connOf() */
   const char *zName;         /* as SQLite gave it, with the journal's behind it: valid while the file is open */
   sqlite3_vfs *pLower;       /* the VFS that opened it */
   int isWriter;              /* holds WAL_WRITE_LOCK */
@@ -125,8 +128,14 @@ struct SeawalTail {
   int isExclusive;           /* PRAGMA locking_mode=EXCLUSIVE: locks are kept */
   int isPersistWal;          /* SQLITE_FCNTL_PERSIST_WAL was set */
   int isRemote;              /* durability=remote: a commit returns when it is durable */
+  int isDurabilitySet;       /* a PRAGMA has set isRemote; else an attached database has the main one's */
+  i64 msTimeout;             /* how long such a commit waits, milliseconds; 0: no limit */
   u64 iTicket;               /* last commit of this connection */
   u64 iWaited;               /* the last one it waited for */
+  int isLetGo;               /* the read lock iReadLock was given back before SQLite does that */
+  int nOfTxn;                /* databases of the transaction that commits; 0 without durability=remote */
+  int isOwed;                /* owedHook() in remote.c is the connection's wal hook, for this file */
+  void *pOldHook;            /* argument of the one that it took the place of */
   /* WAL files only */
   i64 iHold;                 /* file offset of the first held byte */
   int nHold;                 /* bytes held in pTap->aHold; >0 only while pMain->isWriter */
@@ -229,6 +238,10 @@ struct SeawalVfs {
 #define TAIL(pFile)     ((SeawalTail*)&((u8*)(pFile))[METHODS(pFile)->szLower])
 #define ORIGVFS(pVfs)   (((SeawalVfs*)(pVfs))->pLower)
 
+/* The connection that uses the file now. Connections with a shared cache take turns, and SQLite keeps the place up to date; it
+** is there as long as the file is open. 0 while the file is being opened. */
+static inline sqlite3 *connOf(const SeawalTail *p){ return p->ppDb ? *p->ppDb : 0; }
+
 /* The wal-index header, read while WAL_WRITE_LOCK is held or for a comparison. */
 typedef struct IndexHdr IndexHdr;
 struct IndexHdr {
@@ -328,6 +341,17 @@ void seawalBeginJournal(sqlite3_file *pFile);
 void seawalCapturePage(SeawalTail*, const u8 *a, int nByte, i64 iOfst);
 void seawalCommitJournal(sqlite3_file *pFile);
 void seawalEndJournal(sqlite3_file *pFile);
+
+/* In remote.c: commits that wait for the replica. pFile is the main file. The results are the statement's. */
+void seawalNoteCommitting(SeawalTail*);
+int seawalRefuseUntold(SeawalTail*, const char *zSuper);
+int seawalAwaitWal(sqlite3_file *pFile);
+int seawalAwaitJournal(sqlite3_file *pFile);
+int seawalAwaitUnlocked(sqlite3_file *pFile, int eLock);
+void seawalForgetOwed(SeawalTail*);
+
+/* In shim.c: the wal hook of a connection whose replicated databases seawal checkpoints. */
+int seawalAttachedHook(void*, sqlite3*, const char *zDb, int nFrame);
 
 /* In consumer.c: the tap of a main file, which it counts in; 0 when there is none. */
 SeawalTap *seawalTapFor(const char *zName);

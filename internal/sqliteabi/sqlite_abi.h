@@ -31,6 +31,9 @@ typedef void (*sqlite3_syscall_ptr)(void);
 #define SQLITE_IOERR_SHORT_READ     (SQLITE_IOERR | (2<<8))
 #define SQLITE_NOTFOUND             12
 #define SQLITE_MISUSE               21
+#define SQLITE_WARNING              28
+
+#define SQLITE_TXN_WRITE             2
 
 /* Flags of xOpen, and of xAccess */
 #define SQLITE_ACCESS_EXISTS         0
@@ -60,6 +63,7 @@ typedef void (*sqlite3_syscall_ptr)(void);
 #define SQLITE_FCNTL_PERSIST_WAL          10
 #define SQLITE_FCNTL_POWERSAFE_OVERWRITE  13
 #define SQLITE_FCNTL_PRAGMA               14
+#define SQLITE_FCNTL_SYNC                 21
 #define SQLITE_FCNTL_COMMIT_PHASETWO      22
 #define SQLITE_FCNTL_PDB                  30
 
@@ -139,12 +143,17 @@ const char *sqlite3_uri_parameter(const char *zFilename, const char *zParam);
 int sqlite3_is_interrupted(sqlite3*);
 sqlite3_stmt *sqlite3_next_stmt(sqlite3*, sqlite3_stmt*);
 int sqlite3_stmt_busy(sqlite3_stmt*);
+const char *sqlite3_sql(sqlite3_stmt*);
+int sqlite3_column_count(sqlite3_stmt*);
+const char *sqlite3_db_name(sqlite3*, int N);
+int sqlite3_txn_state(sqlite3*, const char *zSchema);
 int sqlite3_file_control(sqlite3*, const char *zDbName, int op, void*);
 int sqlite3_wal_autocheckpoint(sqlite3*, int nFrame);
 int sqlite3_wal_checkpoint(sqlite3*, const char *zDb);
 void *sqlite3_wal_hook(sqlite3*, int (*)(void*, sqlite3*, const char*, int), void*);
 char *sqlite3_mprintf(const char*, ...);
 int sqlite3_stricmp(const char*, const char*);
+int sqlite3_strnicmp(const char*, const char*, int);
 const char *sqlite3_sourceid(void);
 const char *sqlite3_libversion(void);
 int sqlite3_libversion_number(void);
