@@ -300,6 +300,16 @@ func (h *history) list(ctx context.Context, s store.Store, prefix, after string,
 			h.leaveOut(name)
 			return nil
 		}
+		if b := h.branchOf(name.Timeline); name.Kind == segment.Log && name.First > b.from && name.First <= b.to {
+			_, isClose, err := replica.ReadClose(ctx, s, o)
+			if err != nil {
+				return err
+			}
+			if isClose {
+				h.leaveOut(name) // the log ends in front of it
+				continue
+			}
+		}
 		h.add(name, o.Size)
 	}
 	return nil

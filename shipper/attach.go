@@ -196,6 +196,8 @@ func (s *Shipper) meet(ctx context.Context, rep replica.Replica, p *pinned) erro
 		return fmt.Errorf("%w: timeline %d was opened while this writer attached", ErrFenced, newest.Timeline)
 	case s.isMapped() && !o.pos.IsZero() && o.writer != s.writer:
 		return fmt.Errorf("%w: %v was shipped while this writer attached", ErrFenced, o.pos)
+	case s.isMapped() && !o.closed.IsZero():
+		return fmt.Errorf("%w: timeline %d was taken over while this writer attached (writer %v)", ErrFenced, newest.Timeline, o.closed)
 	case o.pos.IsZero():
 		return s.startRoot(ctx, newest, o.takeover, p)
 	case s.isMapped():
@@ -298,16 +300,33 @@ func (s *Shipper) openTimeline(ctx context.Context, t replica.Timeline) (replica
 		s.opening = t
 		s.opening.Created = time.Now()
 	}
+	closed, err := s.closeTimeline(ctx, s.opening, closeTries)
+	if err != nil {
+		return t, err
+	}
 	killpoint.Hit("shipper/timeline-before")
-	err := replica.CreateTimeline(ctx, s.store, s.opening)
+	err = replica.CreateTimeline(ctx, s.store, s.opening)
 	killpoint.Hit("shipper/timeline-created")
 	if errors.Is(err, store.ErrExist) {
-		return t, fmt.Errorf("%w: timeline %d was opened just now: %w", ErrFenced, t.Timeline, err)
+		return t, s.openedByOthers(ctx, t.Timeline, err)
 	}
-	if err == nil {
-		s.newest = t.Timeline
+	if err != nil {
+		return t, err
+	}
+	s.newest = t.Timeline
+	if !closed {
+		_, err = s.closeTimeline(ctx, s.opening, 2*lookEvery)
 	}
 	return s.opening, err
+}
+
+// openedByOthers is the error of a timeline that is there already. A process of ours that was killed may have opened it, and
+// its request arrived late: attaching once more finds it.
+func (s *Shipper) openedByOthers(ctx context.Context, timeline uint32, exist error) error {
+	if t, err := replica.ReadTimeline(ctx, s.store, timeline); err == nil && t.Writer == s.writer && !s.isMapped() {
+		return fmt.Errorf("timeline %d was opened by an earlier process: %w", timeline, exist)
+	}
+	return fmt.Errorf("%w: timeline %d was opened just now: %w", ErrFenced, timeline, exist)
 }
 
 // carryOut does what compare decided.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -214,6 +215,17 @@ func (w *world) objects() string {
 		all = append(all, o.Name)
 	}
 	return strings.Join(all, "\n")
+}
+
+// keeps fails unless all objects of a listing are still there.
+func (w *world) keeps(before string) {
+	w.t.Helper()
+	after := strings.Split(w.objects(), "\n")
+	for _, o := range strings.Split(before, "\n") {
+		if !slices.Contains(after, o) {
+			w.t.Fatalf("%s is not there any more", o)
+		}
+	}
 }
 
 // A file that was closed cleanly isn't read again.

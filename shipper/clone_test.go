@@ -65,14 +65,13 @@ func TestFencedCloneIsOpenedAgain(t *testing.T) {
 					t.Errorf("status %+v", st)
 				}
 				a.verifyAt(replica.Pos{Timeline: 1, Tx: 9})
-				// The other one has noticed nothing yet. Opened again, it goes on from what it has shipped.
-				a.commit(2)
-				a.stop()
+				// The other one notices when it ships again. Opened again, it goes on from what it has shipped.
+				a.isFenced("timeline 2")
 				a.m.checkpoint(true)
 				a.offline(a.tx(2))
 				a.m.checkpoint(true)
 				a.follow()
-				if st := a.sh.Status(); st.Durable.Timeline != 3 || !strings.Contains(st.Notice, "timeline 3 at 1/10") {
+				if st := a.sh.Status(); st.Durable.Timeline != 3 || !strings.Contains(st.Notice, "timeline 3 at 1/9") {
 					t.Errorf("the other one's status %+v", st)
 				}
 				b.verifyAt(replica.Pos{Timeline: 2, Tx: b.sh.Durable().Tx})

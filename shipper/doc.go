@@ -9,7 +9,7 @@
 //	encode         deltas against images proven by checksum; the table of page
 //	               checksums moves on; Source.Release                            encode.go log.go diff.go cache.go
 //	batch          closes at Interval, at BatchBytes, or when somebody waits     batch.go
-//	upload         create-if-absent, one after the other: the fence              upload.go overtaken.go
+//	upload         create-if-absent, one after the other: the fence              upload.go overtaken.go takeover.go
 //	durable        waiters wake, Status moves                                    wait.go status.go
 //
 // One transaction number is one ticket of the source: transaction = base + ticket,
@@ -39,6 +39,9 @@
 //	any                             damaged           a new timeline, from the newest point before what is missing or
 //	                                                  damaged; where none can be read, one with a snapshot
 //	its pages have another size     exists            a new timeline, which begins with a snapshot; without a state folder [ErrOtherDatabase]
+//	any                             newest timeline   the next one, from the newest point that the database has: who took
+//	                                closed, and none  over was killed in between
+//	                                follows
 //	another one, or empty           exists            [ErrOtherDatabase]
 //	shipped here before             newer timeline    [ErrFenced]
 //

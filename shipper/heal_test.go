@@ -44,11 +44,28 @@ func (w *world) damageObject(name string, change func(b []byte) []byte) {
 func (w *world) segments(timeline uint32) (names []string) {
 	w.t.Helper()
 	for _, name := range strings.Split(w.objects(), "\n") {
-		if n, err := segment.ParseName(name); err == nil && n.Timeline == timeline {
+		if n, err := segment.ParseName(name); err == nil && n.Timeline == timeline && w.closeAt(name) == nil {
 			names = append(names, name)
 		}
 	}
 	return names
+}
+
+// closeAt is the close that has a name; nil: none has.
+func (w *world) closeAt(name string) *segment.Close {
+	w.t.Helper()
+	o, err := w.store.Stat(context.Background(), name)
+	if errors.Is(err, store.ErrNotExist) {
+		return nil
+	}
+	c, ok, rerr := replica.ReadClose(context.Background(), w.store, o)
+	if err := errors.Join(err, rerr); err != nil {
+		w.t.Fatal(err)
+	}
+	if !ok {
+		return nil
+	}
+	return &c
 }
 
 // An object that the page checksums have to be rebuilt through is damaged or gone: whatever the database did meanwhile, replication goes on,

@@ -21,6 +21,7 @@ type origin struct {
 	pageSize int          // bytes
 	info     segment.Info // of the segment that ends there; zero when none was looked at
 	takeover string       // why another timeline has to go on from there; "": for no reason yet
+	closed   segment.ID   // who has closed the timeline; zero: nobody
 }
 
 // because joins the reason that a new timeline has already with another one.
@@ -36,6 +37,7 @@ func (s *Shipper) findOrigin(ctx context.Context, rep replica.Replica, all []rep
 	if len(all) == 0 {
 		return origin{}, nil
 	}
+	s.newestEnd = replica.Pos{}
 	tl := all[len(all)-1]
 	if err := replica.LostIn(all, tl.Timeline); err != nil {
 		return origin{}, err
@@ -44,13 +46,31 @@ func (s *Shipper) findOrigin(ctx context.Context, rep replica.Replica, all []rep
 	if s.state != nil && s.state.Position.Timeline == tl.Timeline && s.state.Position.Tx > 0 {
 		known = s.state.Position
 	}
-	_, info, err := replica.Newest(ctx, s.store, tl.Timeline, known)
-	switch {
-	case err == nil:
-		return endOf(info), nil
-	case !errors.Is(err, store.ErrNotExist):
+	end, err := replica.EndOf(ctx, s.store, tl.Timeline, known)
+	if err != nil && !errors.Is(err, store.ErrNotExist) {
 		return origin{}, err
 	}
+	o := endOf(end.Info)
+	if err != nil {
+		if o, err = s.originWithout(ctx, rep, all, known); err != nil {
+			return origin{}, err
+		}
+	}
+	if c := end.Close; c != nil {
+		o.takeover, o.closed = closedBy(c), c.Writer
+		if c.Writer == s.writer && c.Next == s.opening.Timeline {
+			o.takeover = s.opening.Reason // an attempt of just now
+		}
+	}
+	if o.pos.Timeline == tl.Timeline {
+		s.newestEnd = o.pos
+	}
+	return o, nil
+}
+
+// originWithout is findOrigin for a newest timeline on which nothing was shipped behind a position that is known.
+func (s *Shipper) originWithout(ctx context.Context, rep replica.Replica, all []replica.Timeline, known replica.Pos) (origin, error) {
+	tl := all[len(all)-1]
 	o := origin{pos: known, writer: s.writer}
 	switch {
 	case !known.IsZero():

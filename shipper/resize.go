@@ -94,6 +94,9 @@ func (s *Shipper) beginResized(ctx context.Context, p *pinned) error {
 	err := s.shipSnapshot(ctx, p, number)
 	if errors.Is(err, errSnapshotStored) {
 		// Of an earlier attempt: from there on it goes by difference.
+		if err := s.lookForClose(ctx, at.Tx); err != nil {
+			return err
+		}
 		s.unbegun = false
 		s.publish(replica.Pos{Timeline: s.timeline, Tx: number}, 0)
 	}

@@ -115,6 +115,7 @@ type Shipper struct {
 	opening   replica.Timeline // the last one that this Shipper opened, or tried to
 	lost      *lostPoint       // where the database was found behind its replica; nil: it wasn't
 	newest    uint32           // timeline of the replica, as far as is known
+	newestEnd replica.Pos      // where that ended when it was looked at; zero: it isn't known
 	sawDamage bool             // to the replica, at a second look of which nothing was wrong
 	apart     string           // why a timeline for pages of another size can't go on from the replica's end; "": it can
 	unbegun   bool             // the timeline was opened for pages of another size, and has no snapshot yet

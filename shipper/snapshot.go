@@ -66,6 +66,9 @@ func (s *Shipper) shipSnapshot(ctx context.Context, p *pinned, number uint64) er
 		return fmt.Errorf("ship snapshot: %w", err)
 	}
 	killpoint.Hit("shipper/snapshot-stored")
+	if err := s.lookForClose(ctx, s.Durable().Tx); err != nil {
+		return fmt.Errorf("ship snapshot: %w", err)
+	}
 	s.setTable(last.table)
 	s.noteSuccess() // before anybody is told that it is durable
 	s.mu.Lock()

@@ -30,7 +30,11 @@ import (
 //     ours that shipped the same transactions, from the same memory: it has done our work. When it is taken by the
 //     same transactions, or the first few of them, in a segment that was cut in another way, that is what an earlier process of ours sent, or such
 //     a clone again (overtaken). p moves to the segment's end, which is in the chain.
+//   - When it is taken by a close, somebody took the timeline over: the chain has ended in p, and we are fenced (takeover.go).
 //   - When it is taken by anything else, another writer was here, and we are fenced, having written nothing.
+//
+// A takeover goes through the same name. Who opens the next timeline creates p+1 first, as a close, so that either we have shipped p+1
+// by then, and it moves its p; or our next create meets the close. Nothing is confirmed on a timeline that was taken over.
 //
 // So where two writers part, the first segments of theirs that differ begin behind the same p and have one name: whatever
 // they hold, one of them is created. A writer at 8 while another one has written 5 to 9 can't be: it would have to have
@@ -39,11 +43,11 @@ import (
 //
 // It rests on Create being exclusive, and on segments staying: p+1 has to be taken as long as somebody may be at p. What it
 // doesn't cover is the start of a timeline that begins with a snapshot, that of a new replica for one: clones made before it is
-// complete may each ship one, under numbers of their own.
+// complete may each ship one, under numbers of their own. (For takeovers lookForClose covers it.)
 
 // lookEvery is after how many segments the uploader looks for a newer timeline: after the first one, and then at one
-// request for 64, which is 2 % more. Who takes over writes to a timeline of its own, and never collides with us. The fence
-// doesn't need the look; it is for what we ship behind the point that the other one took over, which nobody would follow.
+// request for 64, which is 2 % more. It is a second line: an earlier version, or a taker that can't read where our timeline ends,
+// doesn't close it.
 const lookEvery = 64
 
 // upload is the uploader goroutine: one segment after the other, in order. It
@@ -159,6 +163,13 @@ func (s *Shipper) ours(ctx context.Context, name string, want segment.Info) erro
 		return fmt.Errorf("read back %s: %w", name, err)
 	}
 	_, got, err := replica.Inspect(ctx, s.store, o)
+	var closed *replica.ClosedError
+	if errors.As(err, &closed) {
+		if closed.Writer == s.writer {
+			err = fmt.Errorf("%w: a clone of this machine, or an earlier process of it; open the database again to go on", err)
+		}
+		return fmt.Errorf("%w: %w", ErrFenced, err)
+	}
 	if err != nil {
 		return fmt.Errorf("read back %s: %w", name, err)
 	}

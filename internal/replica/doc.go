@@ -5,7 +5,8 @@
 //
 //	replica.json              format version, id, page size of the first timeline; created once
 //	00000001/timeline.json    parent timeline and transaction, page size, reason, writer
-//	00000001/log/...          log segments, named by their first transaction: see package segment
+//	00000001/log/...          log segments, named by their first transaction: see package segment; and at the end of a
+//	                          timeline that was taken over its close, under the name of the next segment
 //	00000001/merged/...       merged segments
 //	00000001/snapshot/...     snapshots
 //	00000002/timeline.json    the next timeline, which left its parent at ParentTx

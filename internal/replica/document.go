@@ -90,8 +90,12 @@ func createDocument(ctx context.Context, s store.Store, name string, v any) erro
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", name, err)
 	}
-	b = seal(b)
-	err = s.Create(ctx, name, store.BytesBody(b))
+	return create(ctx, s, name, seal(b))
+}
+
+// create creates the object called name. When the name is taken by these very bytes, an earlier attempt of ours got through.
+func create(ctx context.Context, s store.Store, name string, b []byte) error {
+	err := s.Create(ctx, name, store.BytesBody(b))
 	if errors.Is(err, store.ErrExist) {
 		there, readErr := readAll(ctx, s, name)
 		if readErr != nil {

@@ -129,7 +129,11 @@ func holder(ctx context.Context, s store.Store, pos Pos) (last store.Object, nam
 			if n.First > pos.Tx {
 				break
 			}
-			last, name = o, n
+			if _, isClose, err := ReadClose(ctx, s, o); err != nil {
+				return last, name, err
+			} else if !isClose {
+				last, name = o, n
+			}
 		}
 		if last.Name != "" || begin == 0 {
 			break
@@ -188,6 +192,9 @@ func firstSegment(ctx context.Context, s store.Store, prefix string, none error)
 		_, info, err := Inspect(ctx, s, o)
 		if err == nil {
 			return info, nil
+		}
+		if errors.As(err, new(*ClosedError)) {
+			continue
 		}
 		if !IsDamage(err) {
 			return segment.Info{}, err

@@ -21,16 +21,29 @@ import (
 // It costs three list requests plus one for each 1,000 segments behind after, and
 // one ranged read (two when something else may reach behind the newest log segment), and remembers two names.
 func Newest(ctx context.Context, s store.Store, timeline uint32, after Pos) (segment.Name, segment.Info, error) {
+	end, err := EndOf(ctx, s, timeline, after)
+	return end.Name, end.Info, err
+}
+
+// End is where a timeline ends.
+type End struct {
+	Name  segment.Name   // of the segment that reaches furthest
+	Info  segment.Info   // what its footer says
+	Close *segment.Close // nil: nobody has taken the timeline over
+}
+
+// EndOf is Newest, and says whether the timeline was taken over: also with an error that wraps store.ErrNotExist.
+func EndOf(ctx context.Context, s store.Store, timeline uint32, after Pos) (End, error) {
 	if !after.IsZero() && after.Timeline != timeline {
-		return segment.Name{}, segment.Info{}, fmt.Errorf("find newest segment: position %v is not on timeline %d", after, timeline)
+		return End{}, fmt.Errorf("find newest segment: position %v is not on timeline %d", after, timeline)
 	}
-	name, info, err := newest(ctx, s, timeline, after)
+	end, err := newest(ctx, s, timeline, after)
 	var gone *goneError
 	if errors.As(err, &gone) {
 		// It was there a moment ago: merged away, and what replaced it is there by now.
 		return newest(ctx, s, timeline, after)
 	}
-	return name, info, err
+	return end, err
 }
 
 // goneError says that an object is no longer where a list has shown it.
@@ -39,22 +52,24 @@ type goneError struct{ err error }
 func (e *goneError) Error() string { return e.err.Error() }
 func (e *goneError) Unwrap() error { return e.err }
 
-func newest(ctx context.Context, s store.Store, timeline uint32, after Pos) (segment.Name, segment.Info, error) {
+func newest(ctx context.Context, s store.Store, timeline uint32, after Pos) (end End, err error) {
 	log, other, err := findNewest(ctx, s, timeline, after)
 	if err != nil {
-		return segment.Name{}, segment.Info{}, err
+		return End{}, err
 	}
+	end.Close = log.close
 	if log.object.Name != "" {
 		// Where it ends is in its footer; at First at least.
-		name, info, err := inspectListed(ctx, s, log.object)
-		if err != nil || other.object.Name == "" || info.Last >= other.last {
-			return name, info, err
+		end.Name, end.Info, err = inspectListed(ctx, s, log.object)
+		if err != nil || other.object.Name == "" || end.Info.Last >= other.last {
+			return end, err
 		}
 	}
 	if other.object.Name == "" {
-		return segment.Name{}, segment.Info{}, fmt.Errorf("find newest segment of timeline %d behind transaction %d: %w", timeline, after.Tx, store.ErrNotExist)
+		return end, fmt.Errorf("find newest segment of timeline %d behind transaction %d: %w", timeline, after.Tx, store.ErrNotExist)
 	}
-	return inspectListed(ctx, s, other.object)
+	end.Name, end.Info, err = inspectListed(ctx, s, other.object)
+	return end, err
 }
 
 func inspectListed(ctx context.Context, s store.Store, o store.Object) (segment.Name, segment.Info, error) {
@@ -69,6 +84,7 @@ func inspectListed(ctx context.Context, s store.Store, o store.Object) (segment.
 type reaching struct {
 	object store.Object
 	last   uint64
+	close  *segment.Close // among those of a log that were listed; nil: none
 }
 
 // findNewest returns, of the segments that reach behind after, the log segment that begins last, and what reaches
@@ -104,6 +120,14 @@ func (r *reaching) find(ctx context.Context, s store.Store, prefix, start string
 			last = n.First
 		}
 		if last <= after.Tx && !after.IsZero() {
+			continue
+		}
+		c, isClose, err := ReadClose(ctx, s, o)
+		if err != nil {
+			return err
+		}
+		if isClose {
+			r.close = &c
 			continue
 		}
 		if r.object.Name == "" || last > r.last {

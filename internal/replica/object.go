@@ -61,7 +61,7 @@ func (r *objectReader) fetch(off, n int64) error {
 }
 
 // Inspect reads what the footer of a segment says, with one request, and compares
-// it with the name. The object is as List or Stat gave it.
+// it with the name. The object is as List or Stat gave it. The error is a *ClosedError when it is a close.
 func Inspect(ctx context.Context, s store.Store, o store.Object) (segment.Name, segment.Info, error) {
 	return inspectTail(&objectReader{ctx: ctx, s: s, o: o})
 }
@@ -74,6 +74,9 @@ func inspectTail(r *objectReader) (segment.Name, segment.Info, error) {
 	info, err := segment.ReadInfo(r, r.o.Size)
 	if err != nil {
 		return segment.Name{}, segment.Info{}, inObject(r.o.Name, err)
+	}
+	if info.Kind == segment.Closing {
+		return segment.Name{}, segment.Info{}, inspectClose(r)
 	}
 	if err := matches(name, info.Header); err != nil {
 		return segment.Name{}, segment.Info{}, inObject(r.o.Name, err)

@@ -223,6 +223,13 @@ func (w *walk) followFrom(leg Leg, begin uint64) error {
 		if err != nil {
 			continue // none of ours
 		}
+		if n.First <= leg.Last {
+			if _, isClose, err := ReadClose(w.ctx, w.s, o); err != nil {
+				return err
+			} else if isClose {
+				continue
+			}
+		}
 		if done, err := way.list(wayStep{o, n}); err != nil {
 			return err
 		} else if done {

@@ -30,6 +30,7 @@ const (
 	typePages                     // page records only, up to blockPages of them
 	typePartition                 // index of the blocks before it
 	typeRoot                      // index of the partitions, last block
+	typeClose                     // the only block of a Close
 )
 
 // Codecs of a block's records.

@@ -55,6 +55,9 @@ func NewDecoder(r io.Reader) (*Decoder, error) {
 	if err != nil {
 		return nil, err
 	}
+	if h.Kind == Closing {
+		return nil, corrupt(0, "it closes the timeline, and has no transactions")
+	}
 	d := &Decoder{
 		r:         r,
 		header:    h,

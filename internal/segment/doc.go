@@ -16,6 +16,8 @@
 // stored whole or as a Delta, the XOR with the image before (AppendDelta,
 // ApplyDelta, MergeDelta).
 //
+// A fourth kind of object holds no transactions: a Close ends the log of a timeline, see there.
+//
 // Nothing that is read is trusted: memory stays bounded (see FORMAT.md,
 // "Limits") whatever the lengths say, and an object that was cut short
 // (ErrTorn), damaged (*CorruptError) or written by a later version

@@ -62,6 +62,9 @@ func NewEncoder(w io.Writer, h Header) (*Encoder, error) {
 	if err := h.Validate(); err != nil {
 		return nil, fmt.Errorf("encode segment: %w", err)
 	}
+	if h.Kind == Closing {
+		return nil, errors.New("encode segment: a close has no transactions")
+	}
 	e := &Encoder{
 		w:              w,
 		header:         h,

@@ -155,7 +155,7 @@ func ParseFooter(tail []byte, size int64) (Info, error) {
 		return Info{}, corrupt(start+footerSize, "object has %d bytes, its footer says %d", size, info.Size)
 	case info.IndexOffset < HeaderSize || info.IndexOffset > start-blockHeaderSize:
 		return Info{}, corrupt(start+footerIndexOffset, "footer: index outside the object")
-	case info.Last < info.First || info.Txs == 0:
+	case info.Kind != Closing && (info.Last < info.First || info.Txs == 0):
 		return Info{}, corrupt(start+footerLast, "footer: no transactions")
 	case le.Uint64(b[footerReserved:]) != 0:
 		return Info{}, corrupt(start+footerReserved, "footer: reserved bytes are not 0")
@@ -172,6 +172,11 @@ func ParseFooter(tail []byte, size int64) (Info, error) {
 func (i Info) validateCounts() error {
 	room := uint64(i.Size) / sumSize
 	switch {
+	case i.Kind == Closing:
+		if i.Txs != 0 || i.Pages != 0 || i.PageCount != 0 || i.Last != i.First-1 {
+			return fmt.Errorf("a close with %d transactions up to %d", i.Txs, i.Last)
+		}
+		return nil
 	case i.Txs > room || i.Pages > room-i.Txs:
 		return fmt.Errorf("%d transactions and %d pages don't fit into %d bytes", i.Txs, i.Pages, i.Size)
 	case i.Kind != Log && i.Txs != 1:

@@ -39,6 +39,10 @@ var goldens = []struct {
 		h.First = 0
 		return object{Header: h, Txs: []tx{{Tx: Tx{Span: 1, Time: -1}}}}.encode()
 	}},
+	{"close", func() ([]byte, Info, error) {
+		b, err := testClose().Encode()
+		return b, Info{}, err
+	}},
 }
 
 // goldenLarge has the largest page and numbers.
@@ -110,6 +114,9 @@ func TestGoldenIsComplete(t *testing.T) {
 // dump says what a reader finds in an object.
 func dump(b []byte) string {
 	var s strings.Builder
+	if c, err := ParseClose(b); err == nil {
+		return dumpClose(c, b)
+	}
 	o, info, err := decode(bytes.NewReader(b))
 	if err != nil {
 		fmt.Fprintf(&s, "error: %v\n", err)

@@ -32,8 +32,19 @@ const (
 // flagEncrypted is reserved. No version writes it yet, so it is as unknown as any other.
 const flagEncrypted uint32 = 1 << 0
 
+// flagClose is set in a Close and in nothing else: who doesn't know that kind says so, and doesn't take it for damage.
+const flagClose uint32 = 1 << 1
+
 // knownFlags are the flags that this version reads.
-const knownFlags uint32 = 0
+const knownFlags uint32 = flagClose
+
+// flags are those of an object of this kind.
+func (k Kind) flags() uint32 {
+	if k == Closing {
+		return flagClose
+	}
+	return 0
+}
 
 // Kind says what a segment holds.
 type Kind uint8
@@ -45,9 +56,11 @@ const (
 	Merged
 	// Snapshot: every page of the database after transaction First, which is also Last.
 	Snapshot
+	// Closing: nothing; the log of the timeline ends before First. See Close.
+	Closing
 )
 
-// String is "log", "merged" or "snapshot".
+// String is "log", "merged", "snapshot" or "close".
 func (k Kind) String() string {
 	switch k {
 	case Log:
@@ -56,6 +69,8 @@ func (k Kind) String() string {
 		return "merged"
 	case Snapshot:
 		return "snapshot"
+	case Closing:
+		return "close"
 	}
 	return fmt.Sprintf("Kind(%d)", uint8(k))
 }
@@ -73,7 +88,7 @@ type Header struct {
 
 // Validate says what is wrong with the header, if anything.
 func (h Header) Validate() error {
-	if h.Kind < Log || h.Kind > Snapshot {
+	if h.Kind < Log || h.Kind > Closing {
 		return fmt.Errorf("unknown kind %d", uint8(h.Kind))
 	}
 	if err := validatePageSize(h.PageSize); err != nil {
@@ -141,7 +156,7 @@ func appendHeaderFields(b []byte, h Header) []byte {
 	b = append(b, startMagic...)
 	b = binary.LittleEndian.AppendUint16(b, Version)
 	b = append(b, byte(h.Kind), 0)
-	b = binary.LittleEndian.AppendUint32(b, knownFlags)
+	b = binary.LittleEndian.AppendUint32(b, h.Kind.flags())
 	b = binary.LittleEndian.AppendUint32(b, uint32(h.PageSize))
 	b = binary.LittleEndian.AppendUint32(b, h.Timeline)
 	b = binary.LittleEndian.AppendUint64(b, h.First)
@@ -178,6 +193,9 @@ func parseHeaderFields(b []byte, offset int64) (Header, error) {
 	}
 	if flags := le.Uint32(b[12:]); flags&^knownFlags != 0 {
 		return Header{}, &VersionError{Version: Version, Flags: flags &^ knownFlags}
+	}
+	if flags := le.Uint32(b[12:]); flags != Kind(b[10]).flags() {
+		return Header{}, corrupt(offset+12, "header: flags %#08x of a %v", flags, Kind(b[10]))
 	}
 	if b[11] != 0 {
 		return Header{}, corrupt(offset+11, "header: reserved byte is not 0")
