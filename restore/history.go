@@ -292,7 +292,7 @@ func (h *history) list(ctx context.Context, s store.Store, prefix, after string,
 		if err != nil {
 			return fmt.Errorf("list %s: %w", prefix, err)
 		}
-		name, err := segment.ParseName(o.Name)
+		name, err := replica.ParseName(o.Name)
 		if err != nil {
 			continue // timeline.json, or something that isn't ours
 		}

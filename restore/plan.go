@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"seawal/internal/replica"
 	"seawal/internal/segment"
 	"seawal/store"
 )
@@ -369,7 +370,7 @@ func (p *planner) unreachable(ctx context.Context, target Target, tx uint64) err
 	}
 	e := &ObjectError{}
 	for name, f := range p.bad {
-		n, err := segment.ParseName(name)
+		n, err := replica.ParseName(name)
 		if n.Kind == segment.Log {
 			n.Last = p.hist.lookUp(name).Last
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"seawal/internal/replica"
 	"seawal/internal/segment"
 	"seawal/store"
 )
@@ -84,6 +85,9 @@ func readInfo(ctx context.Context, s store.Store, name segment.Name, size int64)
 	if err := checkHeader(name, info.Header); err != nil {
 		return segment.Info{}, err
 	}
+	if info.Last > replica.MaxTx {
+		return segment.Info{}, unfit(name.String(), "ends with transaction %d, which is out of range", info.Last)
+	}
 	if name.Kind != segment.Log && info.Last != name.Last {
 		return segment.Info{}, unfit(name.String(), "ends with transaction %d", info.Last)
 	}
@@ -129,6 +133,9 @@ func scan(ctx context.Context, s store.Store, name segment.Name, until uint64) (
 		}
 		if err != nil {
 			return txs, blame("read", name.String(), err)
+		}
+		if tx.Number > replica.MaxTx {
+			return txs, unfit(name.String(), "holds transaction %d, which is out of range", tx.Number)
 		}
 		var p segment.Page
 		for err == nil {

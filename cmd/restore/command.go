@@ -69,7 +69,7 @@ logically sound is for "PRAGMA integrity_check" to say. none trusts the objects'
 --force replaces an existing database together with its -wal, -shm and -journal, and
 refuses while a process has it open.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such replica or point.`
+Exit codes: 0 done, 1 failed (of --list: nothing can be restored), 2 wrong usage, 3 no such replica or point.`
 
 const examples = `  restore file:///backup/app app.db
   restore --at 15m gs://bucket/app app.db

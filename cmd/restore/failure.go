@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"seawal/restore"
 )
@@ -59,25 +58,28 @@ func classify(err error) failure {
 
 // fail reports an error and returns the exit code.
 func (a *app) fail(err error, asJSON bool) int {
+	if errors.Is(err, errNothing) {
+		return exitFailed
+	}
 	f := classify(err)
 	if asJSON {
 		if werr := a.printJSON(struct {
 			Error failure `json:"error"`
 		}{f}); werr != nil {
-			fmt.Fprintln(a.errOut, "restore:", werr)
+			a.complain("%v", werr)
 		}
 		return f.Exit
 	}
-	fmt.Fprintln(a.errOut, "restore:", f.Message)
+	a.complain("%s", f.Message)
 	switch f.Kind {
 	case "object":
 		if f.Newest != nil {
-			fmt.Fprintf(a.errOut, "restore: to have that point, add --tx %v\n", f.Newest.Pos)
+			a.complain("to have that point, add --tx %v", f.Newest.Pos)
 		}
 	case "exists":
-		fmt.Fprintln(a.errOut, "restore: to replace what is there, add --force; to leave it alone and succeed, --if-missing")
+		a.complain("to replace what is there, add --force; to leave it alone and succeed, --if-missing")
 	case "no_point":
-		fmt.Fprintln(a.errOut, "restore: --list shows every point")
+		a.complain("--list shows every point")
 	}
 	return f.Exit
 }

@@ -1,27 +1,73 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"seawal/restore"
 )
 
 func (a *app) printJSON(v any) error {
-	e := json.NewEncoder(a.out)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
 	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	if _, err := io.WriteString(a.out, printable(b.String(), jsonEscape)); err != nil {
 		return fmt.Errorf("write result: %w", err)
 	}
 	return nil
 }
 
+// printable returns text as a terminal may have it. Names and reasons come from the replica, and from a store's answers: whoever writes there
+// must not move the cursor, turn what follows around or change the title of a window. Line ends stay.
+func printable(text string, escape func(r rune, raw string) string) string {
+	var b strings.Builder
+	for i, n := 0, 0; i < len(text); i += n {
+		var r rune
+		r, n = utf8.DecodeRuneInString(text[i:])
+		if r == '\n' || strconv.IsPrint(r) && (r != utf8.RuneError || n > 1) {
+			b.WriteString(text[i : i+n])
+		} else {
+			b.WriteString(escape(r, text[i:i+n]))
+		}
+	}
+	return b.String()
+}
+
+// textEscape writes a character as Go would in a string: \x1b, \u202e.
+func textEscape(_ rune, raw string) string { return strings.Trim(strconv.QuoteToASCII(raw), `"`) }
+
+// jsonEscape writes a character of a JSON string, in which those below 0x20 are escaped already.
+func jsonEscape(r rune, _ string) string {
+	if a, b := utf16.EncodeRune(r); a != utf8.RuneError {
+		return fmt.Sprintf(`\u%04x\u%04x`, a, b)
+	}
+	return fmt.Sprintf(`\u%04x`, r)
+}
+
+// word is text from the replica in the middle of a line.
+func word(text string) string {
+	return strings.ReplaceAll(printable(text, textEscape), "\n", `\n`)
+}
+
+// complain writes a line to the errors.
+func (a *app) complain(format string, args ...any) {
+	fmt.Fprintln(a.errOut, "restore:", printable(fmt.Sprintf(format, args...), textEscape))
+}
+
 // print writes text to the output.
 func (a *app) print(text string) error {
-	if _, err := a.out.Write([]byte(text)); err != nil {
+	if _, err := io.WriteString(a.out, printable(text, textEscape)); err != nil {
 		return fmt.Errorf("write result: %w", err)
 	}
 	return nil
@@ -55,7 +101,7 @@ func (a *app) printResult(r restore.Result) error {
 
 func (a *app) printPlan(p *restore.Plan) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Would restore %s (replica %s) to %v from %d objects, %s:\n", p.Database, p.Replica, p.Target, len(p.Steps), size(p.Bytes()))
+	fmt.Fprintf(&b, "Would restore %s (replica %s) to %v from %d objects, %s:\n", word(p.Database), p.Replica, p.Target, len(p.Steps), size(p.Bytes()))
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "KIND\tTRANSACTIONS\tSIZE\tOBJECT")
 	for _, s := range p.Steps {
@@ -63,7 +109,7 @@ func (a *app) printPlan(p *restore.Plan) error {
 	}
 	w.Flush() // b never fails
 	for _, v := range p.Avoided {
-		fmt.Fprintf(&b, "Goes around object %s: %s\n", v.Object, v.Reason)
+		fmt.Fprintf(&b, "Goes around object %s: %s\n", v.Object, word(v.Reason))
 	}
 	if p.Sampled {
 		b.WriteString("There are very many segments: whether one is missing was not looked at. Restoring tells.\n")
@@ -74,7 +120,7 @@ func (a *app) printPlan(p *restore.Plan) error {
 func (a *app) printListing(l *restore.Listing) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Replica %s of %s, pages of %d bytes. Timeline %d: %d objects, %s.\n",
-		l.Replica, l.Database, l.PageSize, l.Timeline, l.Objects, size(l.Bytes))
+		l.Replica, word(l.Database), l.PageSize, l.Timeline, l.Objects, size(l.Bytes))
 	if l.First == nil {
 		b.WriteString("Nothing can be restored.\n")
 	}
@@ -130,7 +176,7 @@ func (w *tables) trouble(l *restore.Listing) {
 	}
 	w.begin(len(l.Unreadable), "Damaged objects", "OBJECT\tREASON")
 	for _, u := range l.Unreadable {
-		fmt.Fprintf(w, "%s\t%s\n", u.Object, u.Reason)
+		fmt.Fprintf(w, "%s\t%s\n", u.Object, word(u.Reason))
 	}
 }
 
@@ -145,7 +191,7 @@ func (w *tables) timelines(all []restore.TimelineInfo) {
 		if t.Parent.Timeline != 0 {
 			from = t.Parent.String()
 		}
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\n", t.Timeline, from, restore.FormatTime(t.Created), t.Reason)
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\n", t.Timeline, from, restore.FormatTime(t.Created), word(t.Reason))
 	}
 }
 

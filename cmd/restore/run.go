@@ -62,7 +62,7 @@ func (a *app) storeFailed(r *request, f store.Failure, cancel context.CancelCaus
 		return
 	}
 	if !r.json && f.Attempt%5 == 1 {
-		fmt.Fprintf(a.errOut, "restore: %s %s: %v; trying again\n", f.Op, f.Name, f.Err)
+		a.complain("%s %s: %v; trying again", f.Op, f.Name, f.Err)
 	}
 }
 
@@ -88,7 +88,7 @@ func (a *app) restore(ctx context.Context, s store.Store, r *request) error {
 		return a.printJSON(result)
 	}
 	for _, v := range result.Avoided {
-		fmt.Fprintf(a.errOut, "restore: warning: went around object %s: %s\n", v.Object, v.Reason)
+		a.complain("warning: went around object %s: %s", v.Object, word(v.Reason))
 	}
 	if r.quiet {
 		return nil
@@ -126,7 +126,15 @@ func (a *app) list(ctx context.Context, s store.Store, r *request) error {
 		return err
 	}
 	if r.json {
-		return a.printJSON(l)
+		err = a.printJSON(l)
+	} else {
+		err = a.printListing(l)
 	}
-	return a.printListing(l)
+	if err == nil && l.First == nil {
+		err = errNothing
+	}
+	return err
 }
+
+// errNothing is the error of a listing that has no point. The listing has said so.
+var errNothing = errors.New("nothing can be restored")

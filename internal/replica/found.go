@@ -82,7 +82,11 @@ func findTimeline(ctx context.Context, s store.Store, n uint32, damage error) (T
 // parentOf finds the timeline that timeline n left, given its first log segment: that is the first one which has this state at this transaction.
 // Each timeline is asked for itself, not for its parents, which were asked before: that takes a few requests, however long their logs are.
 func parentOf(ctx context.Context, s store.Store, n uint32, log segment.Info) (parent uint32, found bool, err error) {
-	for m := uint32(1); m < n; m++ {
+	for m := uint32(1); ; m++ {
+		// Only those that there are: n comes from the name of an object, and may be any number.
+		if m, _, err = nextTimeline(ctx, s, m); err != nil || m == 0 || m >= n {
+			return 0, false, err
+		}
 		sum, err := sumAt(ctx, s, Pos{Timeline: m, Tx: log.First - 1})
 		if err == nil && sum == log.Before {
 			return m, true, nil
@@ -91,7 +95,6 @@ func parentOf(ctx context.Context, s store.Store, n uint32, log segment.Info) (p
 			return 0, false, err
 		}
 	}
-	return 0, false, nil
 }
 
 // sumAt is the checksum of the database at a position, as the log segment that holds it says, or a snapshot of it. The error wraps
@@ -122,7 +125,7 @@ func holder(ctx context.Context, s store.Store, pos Pos) (last store.Object, nam
 			if err != nil {
 				return last, name, fmt.Errorf("list log of timeline %d: %w", pos.Timeline, err)
 			}
-			n, err := segment.ParseName(o.Name)
+			n, err := ParseName(o.Name)
 			if err != nil {
 				continue // none of ours
 			}
@@ -185,7 +188,7 @@ func firstSegment(ctx context.Context, s store.Store, prefix string, none error)
 		if err != nil {
 			return segment.Info{}, fmt.Errorf("look for a segment: %w", err)
 		}
-		n, err := segment.ParseName(o.Name)
+		n, err := ParseName(o.Name)
 		if err != nil {
 			continue
 		}

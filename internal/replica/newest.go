@@ -111,7 +111,7 @@ func (r *reaching) find(ctx context.Context, s store.Store, prefix, start string
 		if err != nil {
 			return fmt.Errorf("list %s: %w", prefix, err)
 		}
-		n, err := segment.ParseName(o.Name)
+		n, err := ParseName(o.Name)
 		if err != nil {
 			continue
 		}

@@ -67,7 +67,7 @@ func Inspect(ctx context.Context, s store.Store, o store.Object) (segment.Name, 
 }
 
 func inspectTail(r *objectReader) (segment.Name, segment.Info, error) {
-	name, err := segment.ParseName(r.o.Name)
+	name, err := ParseName(r.o.Name)
 	if err != nil {
 		return segment.Name{}, segment.Info{}, err
 	}
@@ -80,6 +80,11 @@ func inspectTail(r *objectReader) (segment.Name, segment.Info, error) {
 	}
 	if err := matches(name, info.Header); err != nil {
 		return segment.Name{}, segment.Info{}, inObject(r.o.Name, err)
+	}
+	if info.Last > MaxTx {
+		return segment.Name{}, segment.Info{}, inObject(r.o.Name, &segment.CorruptError{
+			Err: fmt.Errorf("it ends with transaction %d, which is out of range", info.Last),
+		})
 	}
 	if name.Kind != segment.Log && info.Last != name.Last {
 		return segment.Name{}, segment.Info{}, inObject(r.o.Name, &segment.CorruptError{

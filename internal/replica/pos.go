@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"seawal/internal/segment"
 )
 
 // Pos is a position in a replica: the state after transaction Tx of a timeline.
@@ -26,6 +28,19 @@ func (p Pos) IsZero() bool { return p == Pos{} }
 // later: it was written later, though its transaction number may be smaller.
 func (p Pos) Compare(q Pos) int {
 	return cmp.Or(cmp.Compare(p.Timeline, q.Timeline), cmp.Compare(p.Tx, q.Tx))
+}
+
+// MaxTx is the largest number of a transaction in a replica: at a million in a second it is reached after 292,000 years. Names
+// beyond it are none of ours, and footers and documents are corrupt, so that who counts on from them never wraps around.
+const MaxTx = 1<<63 - 1
+
+// ParseName is segment.ParseName for names that can be those of a replica's segments.
+func ParseName(name string) (segment.Name, error) {
+	n, err := segment.ParseName(name)
+	if err == nil && max(n.First, n.Last) > MaxTx {
+		return segment.Name{}, fmt.Errorf("parse %q: the transaction's number is out of range: %w", name, segment.ErrName)
+	}
+	return n, err
 }
 
 // ParsePos reads what String wrote.

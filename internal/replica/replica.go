@@ -43,6 +43,7 @@ func ReadReplica(ctx context.Context, s store.Store) (Replica, error) {
 	err := readDocument(ctx, s, segment.ReplicaName, &r)
 	if err == nil {
 		if err = r.validate(); err == nil {
+			r.Name = cutText(r.Name)
 			return r, nil
 		}
 		err = &CorruptError{Object: segment.ReplicaName, Err: err}

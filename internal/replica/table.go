@@ -133,7 +133,7 @@ func (w *walk) start(legs []Leg, pos Pos) ([]Leg, error) {
 			if err != nil {
 				return nil, fmt.Errorf("list snapshots of timeline %d: %w", leg.Timeline, err)
 			}
-			n, err := segment.ParseName(o.Name)
+			n, err := ParseName(o.Name)
 			if err != nil {
 				continue // none of ours
 			}
@@ -201,7 +201,7 @@ func (w *walk) follow(leg Leg) error {
 		}
 		err := w.followFrom(leg, begin)
 		var gap *GapError
-		if !errors.As(err, &gap) || begin <= leg.After+1 {
+		if !errors.As(err, &gap) || begin == 1 || begin-1 <= leg.After {
 			return err
 		}
 	}
@@ -219,7 +219,7 @@ func (w *walk) followFrom(leg Leg, begin uint64) error {
 		if err != nil {
 			return fmt.Errorf("list log of timeline %d: %w", leg.Timeline, err)
 		}
-		n, err := segment.ParseName(o.Name)
+		n, err := ParseName(o.Name)
 		if err != nil {
 			continue // none of ours
 		}
@@ -266,6 +266,9 @@ func (w *walk) decode(in io.Reader, n segment.Name, last uint64) (ended bool, er
 		}
 		if err != nil {
 			return false, err
+		}
+		if tx.Number > MaxTx {
+			return false, &segment.CorruptError{Err: fmt.Errorf("transaction %d is out of range", tx.Number)}
 		}
 		if tx.Number <= w.at {
 			continue

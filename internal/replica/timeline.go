@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,6 +54,8 @@ func (t Timeline) validate() error {
 		return fmt.Errorf("parent %d of timeline %d", t.Parent, t.Timeline)
 	case t.Parent == 0 && t.ParentTx != 0:
 		return fmt.Errorf("leaves no timeline at transaction %d", t.ParentTx)
+	case t.ParentTx > MaxTx:
+		return fmt.Errorf("leaves timeline %d at transaction %d, which is out of range", t.Parent, t.ParentTx)
 	case t.Writer.IsZero():
 		return errors.New("no writer")
 	case t.PageSize != 0:
@@ -78,6 +79,7 @@ func ReadTimeline(ctx context.Context, s store.Store, timeline uint32) (Timeline
 	if err != nil {
 		return Timeline{}, &CorruptError{Object: name, Err: err}
 	}
+	t.Reason = cutText(t.Reason)
 	return t, nil
 }
 
@@ -93,19 +95,37 @@ func CreateTimeline(ctx context.Context, s store.Store, t Timeline) error {
 	return createDocument(ctx, s, name, t)
 }
 
+// maxTimelines is more than a replica has: one each hour for eleven years. It bounds the memory and the requests that whoever
+// may create objects can cause.
+const maxTimelines = 100_000
+
+// maxText is how much of a text for people is kept, in bytes. Some are in memory for each timeline.
+const maxText = 1000
+
+func cutText(s string) string {
+	if len(s) > maxText {
+		return s[:maxText] + "…"
+	}
+	return s
+}
+
 // Timelines reads every timeline of the replica, ascending by number; none is no
 // error. It costs one read for each timeline and one more, and one list request,
-// plus one for each gap in the numbers; and more where a timeline.json is damaged or gone, see Timeline.Damage.
+// plus one for each gap in the numbers; and more where a timeline.json is damaged or gone, see Timeline.Damage. More than
+// maxTimelines are an error.
 func Timelines(ctx context.Context, s store.Store) ([]Timeline, error) {
 	var all []Timeline
 	seen := false // a list has shown something of the timeline that is read next
 	for n := uint32(1); ; {
+		if n == 0 { // behind the last there can be
+			return all, nil
+		}
+		if len(all) > maxTimelines {
+			return nil, fmt.Errorf("the replica has more than %d timelines: something else than seawal has written there", maxTimelines)
+		}
 		t, err := ReadTimeline(ctx, s, n)
 		if err == nil {
 			all = append(all, t)
-			if n == math.MaxUint32 {
-				return all, nil
-			}
 			n, seen = n+1, false
 			continue
 		}
