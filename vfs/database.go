@@ -139,6 +139,7 @@ func openDatabase(ctx context.Context, t target, vfsName string) (*database, err
 		return nil, err
 	}
 	d.found = found
+	d.noteMount(noticeOfMount(path))
 	databases.byPath[path] = d
 	for _, url := range urls {
 		databases.byURL[url] = d
