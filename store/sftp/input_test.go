@@ -84,6 +84,7 @@ func TestBadInput(t *testing.T) {
 		{Name: "unknown host", URL: with(t, good, "known_hosts", write(t, filepath.Join(home, "empty"), "")), Want: "ssh-keyscan -p " + port + " " + host + " >> " + home + "/empty"},
 		{Name: "no known_hosts", URL: with(t, good, "known_hosts", filepath.Join(home, "nothere")), Want: "is not in " + home + "/nothere; compare the fingerprint"},
 		{Name: "default known_hosts", URL: with(t, good, "known_hosts", ""), Want: "is not in " + home + "/.ssh/known_hosts or /etc/ssh/ssh_known_hosts"},
+		{Name: "no home", URL: with(t, good, "known_hosts", ""), Env: map[string]string{"HOME": ""}, Want: "is not in /etc/ssh/ssh_known_hosts; "},
 		{Name: "another host key", URL: with(t, good, "known_hosts", mismatch), Want: "ssh-keygen -R '[" + host + "]:" + port + "' -f " + mismatch},
 		{Name: "garbled known_hosts", URL: with(t, good, "known_hosts", garbled), Want: garbled + ":1"},
 		{Name: "unknown key", URL: with(t, good, "identity", other), Want: "authorized_keys"},

@@ -73,19 +73,19 @@ func parse(u *url.URL) (t target, err error) {
 		}
 	}
 	if t.knownHosts == nil {
-		if t.knownHosts, err = defaultKnownHosts(); err != nil {
-			return t, fmt.Errorf("no known_hosts file is known; write ?known_hosts=/path: %w", err)
-		}
+		t.knownHosts = defaultKnownHosts()
 	}
 	return t, nil
 }
 
-func defaultKnownHosts() ([]string, error) {
+// defaultKnownHosts are the files that ssh looks into. A service may have no home: the machine's own file serves it.
+func defaultKnownHosts() []string {
+	const ofMachine = "/etc/ssh/ssh_known_hosts"
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return nil, err
+		return []string{ofMachine}
 	}
-	return []string{filepath.Join(home, ".ssh", "known_hosts"), "/etc/ssh/ssh_known_hosts"}, nil
+	return []string{filepath.Join(home, ".ssh", "known_hosts"), ofMachine}
 }
 
 // open is the store.Opener. It asks nothing of the server.
