@@ -26,6 +26,7 @@ type builder struct {
 	lock     uint32 // page that is never part of a database
 	workers  int
 	hash     bool // compare page images with their checksums
+	hasher   *pagesum.Hasher
 	progress *progress
 
 	table *pagesum.Table // sums of the pages in the file and in cache
@@ -44,6 +45,7 @@ func newBuilder(s store.Store, r replica.Replica, pageSize int, file *os.File, c
 		lock:     pagesum.LockPage(pageSize),
 		workers:  min(runtime.GOMAXPROCS(0), maxWorkers),
 		hash:     check != CheckNone,
+		hasher:   pagesum.NewHasher(r.Key),
 		progress: p,
 		table:    pagesum.New(),
 	}
@@ -110,7 +112,7 @@ func (b *builder) page(object string, p segment.Page) error {
 		return unfit(object, "page %d: %w", p.Number, err)
 	}
 	if b.hash {
-		if got := pagesum.Of(p.Number, img); got != p.Sum {
+		if got := b.hasher.Of(p.Number, img); got != p.Sum {
 			return unfit(object, "page %d has checksum %v, want %v", p.Number, got, p.Sum)
 		}
 	}

@@ -65,7 +65,7 @@ func benchReplica(b *testing.B, pages uint32, txs int) store.Store {
 			if n <= hot {
 				images[n] = append([]byte(nil), img...)
 			}
-			sum := pagesum.Of(n, img)
+			sum := pagesum.Unkeyed.Of(n, img)
 			table.Set(n, sum)
 			err = e.Page(segment.Page{Number: n, Kind: segment.Full, Data: img, Sum: sum})
 		}
@@ -101,7 +101,7 @@ func benchLog(b *testing.B, rng *rand.Rand, h segment.Header, table *pagesum.Tab
 			old := append([]byte(nil), img...)
 			benchPage(rng, page, img[1000:1000+200])
 			delta, _ := segment.AppendDelta(nil, old, img, len(img))
-			sum := pagesum.Of(page, img)
+			sum := pagesum.Unkeyed.Of(page, img)
 			table.Set(page, sum)
 			err = e.Page(segment.Page{Number: page, Kind: segment.Delta, Data: delta, Sum: sum})
 		}

@@ -281,7 +281,7 @@ func TestLockPage(t *testing.T) {
 		n   uint32
 		img []byte
 	}{{1, first}, {lock - 1, beyond}, {lock + 1, beyond}, {lock + 2, beyond}} {
-		sum := pagesum.Of(p.n, p.img)
+		sum := m.hasher.Of(p.n, p.img)
 		tx.pages = append(tx.pages, segment.Page{Number: p.n, Kind: segment.Full, Data: p.img, Sum: sum})
 		tx.After ^= sum
 	}

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"seawal/internal/pagesum"
 	"seawal/internal/reliability"
 	"seawal/internal/replica"
 	"seawal/internal/segment"
@@ -136,7 +135,7 @@ func (m *model) wild(n int, apart uint32, count uint32) string {
 	zero := make([]byte, m.pageSize)
 	for i := range n {
 		p := 5000 + uint32(i)*apart
-		s := pagesum.Of(p, zero)
+		s := m.hasher.Of(p, zero)
 		tx.pages = append(tx.pages, segment.Page{Number: p, Kind: segment.Delta, Sum: s})
 		tx.After ^= s
 	}

@@ -28,6 +28,7 @@ type model struct {
 	pageSize int
 	id       segment.ID
 	writer   segment.ID
+	hasher   *pagesum.Hasher // of its page sums: under a key or, for every other seed, as in older replicas
 
 	timeline uint32
 	state    []byte                // of the database now
@@ -54,7 +55,10 @@ func newModel(t testing.TB, seed uint64, pageSize int) *model {
 		txs: map[Pos]*modelTx{}, order: map[uint32][]*modelTx{},
 		clock: func(tx uint64) int64 { return epoch.Add(time.Duration(tx) * time.Second).UnixNano() },
 	}
-	r := replica.Replica{ID: m.id, PageSize: pageSize, Created: epoch, Name: "app.db"}
+	if seed%2 == 1 {
+		m.hasher = pagesum.NewHasher(pagesum.NewKey())
+	}
+	r := replica.Replica{ID: m.id, PageSize: pageSize, Created: epoch, Name: "app.db", Key: m.hasher.Key()}
 	m.ok(replica.CreateReplica(context.Background(), m.store, r))
 	m.fork(0, 0)
 	return m
@@ -140,7 +144,7 @@ func (m *model) scribble(page []byte, whole bool) {
 func (m *model) sum(state []byte) pagesum.Sum {
 	var s pagesum.Sum
 	for i := 0; i < len(state); i += m.pageSize {
-		s ^= pagesum.Of(uint32(i/m.pageSize)+1, state[i:i+m.pageSize])
+		s ^= m.hasher.Of(uint32(i/m.pageSize)+1, state[i:i+m.pageSize])
 	}
 	return s
 }
@@ -158,7 +162,7 @@ func (m *model) diff(old, state []byte) []segment.Page {
 			}
 		}
 		n := uint32(i/m.pageSize) + 1
-		p := segment.Page{Number: n, Kind: segment.Full, Data: img, Sum: pagesum.Of(n, img)}
+		p := segment.Page{Number: n, Kind: segment.Full, Data: img, Sum: m.hasher.Of(n, img)}
 		if m.rng.IntN(3) > 0 {
 			if delta, ok := segment.AppendDelta(nil, was, img, m.pageSize); ok {
 				p.Kind, p.Data = segment.Delta, delta
@@ -173,6 +177,7 @@ func (m *model) diff(old, state []byte) []segment.Page {
 func (m *model) encode(kind segment.Kind, first uint64, before []byte, txs ...*modelTx) []byte {
 	m.t.Helper()
 	h := segment.Header{
+		Key:  m.hasher.Key(),
 		Kind: kind, PageSize: m.pageSize, Timeline: txs[0].timeline, First: first,
 		Replica: m.id, Writer: m.writer, Before: m.sum(before),
 	}
@@ -227,7 +232,7 @@ func (m *model) snapshot(tx *modelTx) string {
 	for i := 0; i < len(s.state); i += m.pageSize {
 		n := uint32(i/m.pageSize) + 1
 		img := s.state[i : i+m.pageSize]
-		s.pages = append(s.pages, segment.Page{Number: n, Kind: segment.Full, Data: img, Sum: pagesum.Of(n, img)})
+		s.pages = append(s.pages, segment.Page{Number: n, Kind: segment.Full, Data: img, Sum: m.hasher.Of(n, img)})
 	}
 	return m.put(segment.SnapshotName(s.timeline, s.Number), m.encode(segment.Snapshot, s.Number, nil, &s))
 }

@@ -117,7 +117,7 @@ func (j *snapshotJob) write(w *pageWriter, r blockRange, raw []byte) error {
 				return unfit(j.step.Object, "holds page %d, which is never part of a database", p.Number)
 			}
 			if j.hash {
-				if got := pagesum.Of(p.Number, p.Data); got != p.Sum {
+				if got := j.hasher.Of(p.Number, p.Data); got != p.Sum {
 					return unfit(j.step.Object, "page %d has checksum %v, want %v", p.Number, got, p.Sum)
 				}
 			}

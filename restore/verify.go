@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 
 	"seawal/internal/fsops"
-	"seawal/internal/pagesum"
 )
 
 // Check says how much is verified.
@@ -112,7 +111,7 @@ func (b *builder) readBackPages(buf []byte, first, n uint32) error {
 			}
 			continue
 		}
-		if got := pagesum.Of(page, img); got != want {
+		if got := b.hasher.Of(page, img); got != want {
 			return fmt.Errorf("page %d has checksum %v, want %v: the disk gave back other bytes than were written", page, got, want)
 		}
 		if page == 1 {

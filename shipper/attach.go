@@ -166,7 +166,7 @@ func (s *Shipper) meet(ctx context.Context, rep replica.Replica, p *pinned) erro
 	if err != nil {
 		return err
 	}
-	s.rep, s.all = rep, all
+	s.rep, s.all, s.hasher = rep, all, pagesum.NewHasher(rep.Key)
 	var newest replica.Timeline // zero: there is none yet
 	if len(all) > 0 {
 		newest = all[len(all)-1]

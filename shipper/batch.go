@@ -139,7 +139,7 @@ func (s *Shipper) openBatch(first uint64, since int64) error {
 	out := s.newSpool()
 	enc, err := segment.NewEncoder(out, segment.Header{
 		Kind: segment.Log, PageSize: s.pageSize, Timeline: s.timeline, First: first,
-		Replica: s.id, Writer: s.writer, Before: s.table.Total(),
+		Replica: s.id, Writer: s.writer, Before: s.table.Total(), Key: s.hasher.Key(),
 	})
 	if err != nil {
 		return fmt.Errorf("open segment: %w", err)

@@ -50,18 +50,18 @@ func (s *Shipper) compare(ctx context.Context, o origin, table *pagesum.Table, p
 			return pl, nil
 		}
 	}
-	local, err := p.sums(ctx)
+	local, err := p.sums(ctx, s.hasher)
 	if err != nil {
 		return nil, err
 	}
 	if local.Total() == o.after {
 		return pl, nil
 	}
-	file, err := p.fileSums(ctx)
+	file, err := p.fileSums(ctx, s.hasher)
 	if err != nil {
 		return nil, err
 	}
-	h := &logHistory{p: p, file: file}
+	h := &logHistory{p: p, hasher: s.hasher, file: file}
 	if err := h.read(ctx); err != nil {
 		return nil, err
 	}

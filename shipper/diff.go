@@ -149,7 +149,7 @@ func (s *Shipper) closePinned(p *pinned) {
 }
 
 // sums computes the table of the pinned state: every page is read.
-func (p *pinned) sums(ctx context.Context) (*pagesum.Table, error) {
+func (p *pinned) sums(ctx context.Context, h *pagesum.Hasher) (*pagesum.Table, error) {
 	t := pagesum.New()
 	b := make([]byte, p.PageSize())
 	lock := pagesum.LockPage(p.PageSize())
@@ -163,7 +163,7 @@ func (p *pinned) sums(ctx context.Context) (*pagesum.Table, error) {
 		if err := p.image(page, b); err != nil {
 			return nil, err
 		}
-		t.Set(page, pagesum.Of(page, b))
+		t.Set(page, h.Of(page, b))
 	}
 	return t, p.stayed()
 }
@@ -171,7 +171,7 @@ func (p *pinned) sums(ctx context.Context) (*pagesum.Table, error) {
 // fileSums computes the table of the database file alone: what the database was
 // before the log, as long as no checkpoint wrote of the log to the file. It is nil
 // when the log is empty, so that the file is the pinned state.
-func (p *pinned) fileSums(ctx context.Context) (*pagesum.Table, error) {
+func (p *pinned) fileSums(ctx context.Context, h *pagesum.Hasher) (*pagesum.Table, error) {
 	if p.log == nil {
 		return nil, nil
 	}
@@ -188,7 +188,7 @@ func (p *pinned) fileSums(ctx context.Context) (*pagesum.Table, error) {
 		if p.ReadFile(page, b) != nil {
 			return t, nil // its end, most likely; if not, the sums fit nothing
 		}
-		t.Set(page, pagesum.Of(page, b))
+		t.Set(page, h.Of(page, b))
 	}
 }
 

@@ -44,15 +44,15 @@ func (m *model) overwrite() {
 func TestLogIsOverwrittenUnderPinnedState(t *testing.T) {
 	emptyPools() // it compresses outside of a bubble
 	for name, read := range map[string]func(s *Shipper, p *pinned) (pagesum.Sum, error){
-		"sums": func(_ *Shipper, p *pinned) (pagesum.Sum, error) {
-			table, err := p.sums(t.Context())
+		"sums": func(s *Shipper, p *pinned) (pagesum.Sum, error) {
+			table, err := p.sums(t.Context(), s.hasher)
 			if err != nil {
 				return 0, err
 			}
 			return table.Total(), nil
 		},
 		"snapshot": func(s *Shipper, p *pinned) (pagesum.Sum, error) {
-			b := &snapshotBody{ctx: t.Context(), p: p, table: pagesum.New(), tx: segment.Tx{Number: 1, Span: 1, PageCount: p.PageCount()}}
+			b := &snapshotBody{ctx: t.Context(), p: p, hasher: s.hasher, table: pagesum.New(), tx: segment.Tx{Number: 1, Span: 1, PageCount: p.PageCount()}}
 			var err error
 			b.enc, err = segment.NewEncoder(&b.out, segment.Header{Kind: segment.Snapshot, PageSize: testPage, Timeline: 1, First: 1, Replica: s.id, Writer: s.writer})
 			if err == nil {
@@ -82,7 +82,7 @@ func TestLogIsOverwrittenUnderPinnedState(t *testing.T) {
 				if inFile {
 					m.backfill()
 				}
-				want := m.state().total()
+				want := m.state().total(s.hasher)
 				p, err := s.pin(t.Context())
 				if err != nil {
 					t.Fatal(err)

@@ -1,6 +1,7 @@
 package shipper
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 
@@ -160,12 +161,15 @@ func (s *Shipper) page(number uint32, image []byte, keep bool) error {
 	if number == s.lockPage {
 		return nil
 	}
-	old, sum := s.table.Get(number), pagesum.Of(number, image)
-	if sum == old {
+	old, sum := s.table.Get(number), s.hasher.Of(number, image)
+	var base []byte
+	var cached bool
+	if sum != old {
+		base, cached = s.proven(number, old)
+	} else if base, cached = s.sameSum(number, old, keep); base == nil || bytes.Equal(base, image) {
 		return nil
 	}
 	p := segment.Page{Number: number, Kind: segment.Full, Data: image, Sum: sum}
-	base, cached := s.proven(number, old)
 	if base != nil {
 		// Larger deltas save little, and cost more to apply than an image.
 		if delta, ok := segment.AppendDelta(s.enc.delta[:0], base, image, s.pageSize/2); ok {
@@ -186,6 +190,16 @@ func (s *Shipper) page(number uint32, image []byte, keep bool) error {
 	return nil
 }
 
+// sameSum returns the image of a page whose new one has the same checksum, where that costs little: the checksum says that they are the
+// same, the bytes prove it. nil when it isn't at hand.
+func (s *Shipper) sameSum(number uint32, old pagesum.Sum, keep bool) (image []byte, cached bool) {
+	if keep {
+		return s.proven(number, old)
+	}
+	image = s.cache.get(number, old)
+	return image, image != nil
+}
+
 // proven returns the image of a page that has the sum old, from the cache or from
 // the file; nil when neither has it.
 func (s *Shipper) proven(number uint32, old pagesum.Sum) (image []byte, cached bool) {
@@ -196,7 +210,7 @@ func (s *Shipper) proven(number uint32, old pagesum.Sum) (image []byte, cached b
 		return image, true
 	}
 	image = s.enc.base[:s.pageSize]
-	if err := s.src.ReadFile(number, image); err != nil || pagesum.Of(number, image) != old {
+	if err := s.src.ReadFile(number, image); err != nil || s.hasher.Of(number, image) != old {
 		return nil, false // the file is at another transaction
 	}
 	return image, false

@@ -25,7 +25,7 @@ func TestImageCache(t *testing.T) {
 		if sum, ok := last[page]; ok {
 			if got := c.get(page, sum); got != nil {
 				hits++
-				if pagesum.Of(page, got) != sum {
+				if pagesum.Unkeyed.Of(page, got) != sum {
 					t.Fatalf("page %d has another image", page)
 				}
 			}
@@ -33,7 +33,7 @@ func TestImageCache(t *testing.T) {
 				t.Fatalf("page %d: an image of another sum", page)
 			}
 		}
-		last[page] = pagesum.Of(page, image)
+		last[page] = pagesum.Unkeyed.Of(page, image)
 		c.put(page, last[page], image)
 	}
 	if len(c.slots) != 20 || len(c.index) != 20 || hits < 1000 {
@@ -61,7 +61,7 @@ func encoderFor(t tb, dir string, pageSize, pages int) (*Shipper, *model) {
 	image := make([]byte, pageSize)
 	for page := uint32(1); page <= uint32(pages); page++ {
 		binary.LittleEndian.PutUint32(image, page)
-		table.Set(page, pagesum.Of(page, image))
+		table.Set(page, pagesum.Unkeyed.Of(page, image))
 		s.cache.put(page, table.Get(page), image)
 	}
 	s.setTable(table)
@@ -120,7 +120,7 @@ func BenchmarkHashing(b *testing.B) {
 	b.SetBytes(2 * 4096)
 	var sum pagesum.Sum
 	for b.Loop() {
-		sum ^= pagesum.Of(1, image) ^ pagesum.Of(2, image)
+		sum ^= pagesum.Unkeyed.Of(1, image) ^ pagesum.Unkeyed.Of(2, image)
 	}
 	_ = sum
 }

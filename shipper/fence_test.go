@@ -102,7 +102,7 @@ func (w *twin) commit(what byte) {
 	w.page = bytes.Clone(w.page)
 	w.page[0], w.page[1+w.local%100] = byte(w.local), what
 	w.images[w.local] = w.page
-	w.after[w.local] = pagesum.Of(1, w.page)
+	w.after[w.local] = pagesum.Unkeyed.Of(1, w.page)
 }
 
 // encode makes a segment that ends with transaction last.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"seawal/internal/killpoint"
+	"seawal/internal/pagesum"
 	"seawal/internal/replica"
 	"seawal/internal/segment"
 	"seawal/store"
@@ -58,7 +59,7 @@ func (s *Shipper) createReplica(ctx context.Context) (replica.Replica, error) {
 		return replica.Replica{}, err
 	}
 	if s.fresh.ID.IsZero() {
-		s.fresh = replica.Replica{ID: segment.NewID(), PageSize: size, Created: time.Now(), Name: filepath.Base(s.cfg.DBPath)}
+		s.fresh = replica.Replica{ID: segment.NewID(), PageSize: size, Created: time.Now(), Name: filepath.Base(s.cfg.DBPath), Key: pagesum.NewKey()}
 		if s.state != nil {
 			// Begun by a process before. What it sent may still arrive, and has to be ours then.
 			s.fresh.ID = s.state.Replica

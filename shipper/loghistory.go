@@ -12,6 +12,7 @@ import (
 // commits of the log. States that a checkpoint has brought more than that into the file are not what they were, and equal nothing.
 type logHistory struct {
 	p      *pinned
+	hasher *pagesum.Hasher
 	file   *pagesum.Table // sums of the file; nil when the log is empty
 	states []pagesum.Sum  // their checksums
 	places []wal.Place    // where each ends
@@ -40,7 +41,7 @@ func (h *logHistory) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		t.Set(frame.Page, pagesum.Of(frame.Page, frame.Data))
+		t.Set(frame.Page, h.hasher.Of(frame.Page, frame.Data))
 		if frame.Commit == 0 {
 			continue
 		}

@@ -24,9 +24,9 @@ func (a image) clone() image { return slices.Clone(a) } // pages are never chang
 
 func (a image) equal(b image) bool { return slices.EqualFunc(a, b, bytes.Equal) }
 
-func (a image) total() (sum pagesum.Sum) {
+func (a image) total(h *pagesum.Hasher) (sum pagesum.Sum) {
 	for i, p := range a {
-		sum ^= pagesum.Of(uint32(i+1), p)
+		sum ^= h.Of(uint32(i+1), p)
 	}
 	return sum
 }

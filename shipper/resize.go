@@ -142,7 +142,7 @@ func (s *Shipper) startResized(at replica.Pos, base uint64, size int) {
 // meetResized attaches a database whose pages have another size than those of the newest point, o: one that is at an earlier point, or
 // one that changed while nobody looked. newest has its page size.
 func (s *Shipper) meetResized(ctx context.Context, newest replica.Timeline, o origin, p *pinned) error {
-	local, err := p.sums(ctx)
+	local, err := p.sums(ctx, s.hasher)
 	if err != nil {
 		return err
 	}

@@ -105,7 +105,7 @@ func RollForward(ctx context.Context, cfg RollForwardConfig) (*RolledForward, er
 		return nil, err
 	}
 	killpoint.Hit("shipper/rollforward-recovered")
-	table, err := p.sums(ctx)
+	table, err := p.sums(ctx, o.hasher)
 	if err = errors.Join(err, p.Close()); err != nil {
 		return nil, err
 	}
@@ -132,6 +132,7 @@ func (cfg RollForwardConfig) endOfOurs(ctx context.Context) (*state, origin, err
 		return nil, origin{}, err
 	}
 	o, err := endOfReplica(ctx, cfg.Store, st, rep)
+	o.hasher = pagesum.NewHasher(rep.Key)
 	return st, o, err
 }
 
@@ -209,7 +210,7 @@ func lookForLoss(ctx context.Context, s store.Store, o origin, p *pinned) (at re
 			return at, nil, nil // the log has it all
 		}
 	}
-	if table, err = p.sums(ctx); err != nil || table.Total() == o.after {
+	if table, err = p.sums(ctx, o.hasher); err != nil || table.Total() == o.after {
 		return at, nil, err
 	}
 	f := &search{states: map[pagesum.Sum]int{table.Total(): 0}, left: math.MaxInt64}
@@ -301,7 +302,7 @@ func (cfg RollForwardConfig) prepare(ctx context.Context, o origin, p *pinned) (
 		if err := copied.image(page, p); err != nil {
 			return err
 		}
-		if pagesum.Of(page, p) != end.Get(page) {
+		if o.hasher.Of(page, p) != end.Get(page) {
 			return fmt.Errorf("page %d of the restored copy is not that of %v", page, o.pos)
 		}
 		return nil

@@ -82,10 +82,10 @@ func (s *Shipper) shipSnapshot(ctx context.Context, p *pinned, number uint64) er
 }
 
 func (s *Shipper) newSnapshotBody(ctx context.Context, p *pinned, tx segment.Tx) (*snapshotBody, error) {
-	b := &snapshotBody{ctx: ctx, p: p, table: pagesum.New(), tx: tx}
+	b := &snapshotBody{ctx: ctx, p: p, hasher: s.hasher, table: pagesum.New(), tx: tx}
 	var err error
 	b.enc, err = segment.NewEncoder(&b.out, segment.Header{
-		Kind: segment.Snapshot, PageSize: s.pageSize, Timeline: s.timeline, First: tx.Number, Replica: s.id, Writer: s.writer,
+		Kind: segment.Snapshot, PageSize: s.pageSize, Timeline: s.timeline, First: tx.Number, Replica: s.id, Writer: s.writer, Key: s.hasher.Key(),
 	})
 	if err != nil {
 		return nil, err
@@ -137,16 +137,17 @@ func (s *Shipper) snapshotExists(ctx context.Context, name string, exist error) 
 // snapshotBody is a snapshot, encoded as it is read. The pinned state doesn't
 // change, so every body of it has the same bytes.
 type snapshotBody struct {
-	ctx   context.Context
-	p     *pinned
-	tx    segment.Tx
-	enc   *segment.Encoder
-	table *pagesum.Table
-	out   bytes.Buffer
-	page  uint32 // last one encoded
-	image []byte
-	info  segment.Info // when done
-	done  bool
+	ctx    context.Context
+	p      *pinned
+	hasher *pagesum.Hasher
+	tx     segment.Tx
+	enc    *segment.Encoder
+	table  *pagesum.Table
+	out    bytes.Buffer
+	page   uint32 // last one encoded
+	image  []byte
+	info   segment.Info // when done
+	done   bool
 }
 
 func (b *snapshotBody) Read(dst []byte) (int, error) {
@@ -191,7 +192,7 @@ func (b *snapshotBody) next() error {
 	if err := b.p.image(b.page, b.image); err != nil {
 		return err
 	}
-	sum := pagesum.Of(b.page, b.image)
+	sum := b.hasher.Of(b.page, b.image)
 	b.table.Set(b.page, sum)
 	return b.enc.Page(segment.Page{Number: b.page, Kind: segment.Full, Data: b.image, Sum: sum})
 }

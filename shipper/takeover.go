@@ -62,7 +62,7 @@ func (s *Shipper) closeTimeline(ctx context.Context, t replica.Timeline, tries i
 // closeAt tries to end the log of the timeline before t behind transaction at. When it isn't done, the log goes on to end.
 func (s *Shipper) closeAt(ctx context.Context, t replica.Timeline, at uint64) (end uint64, done bool, err error) {
 	c := segment.Close{
-		Header: segment.Header{PageSize: t.PageSize, Timeline: t.Timeline - 1, First: at + 1, Replica: s.id, Writer: s.writer},
+		Header: segment.Header{PageSize: t.PageSize, Timeline: t.Timeline - 1, First: at + 1, Replica: s.id, Writer: s.writer, Key: s.hasher.Key()},
 		Next:   t.Timeline, Parent: t.Parent, ParentTx: t.ParentTx, Time: t.Created.UnixNano(),
 	}
 	killpoint.Hit("shipper/close-before")

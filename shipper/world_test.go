@@ -254,7 +254,11 @@ func (w *world) replayTo(ctx context.Context, end replica.Pos) (*replayer, error
 	if err != nil {
 		return nil, err
 	}
-	r := &replayer{w: w, table: pagesum.New()}
+	rep, err := replica.ReadReplica(ctx, w.store)
+	if err != nil {
+		return nil, err
+	}
+	r := &replayer{w: w, hasher: pagesum.NewHasher(rep.Key), table: pagesum.New()}
 	for _, leg := range legs {
 		for _, prefix := range []string{segment.SnapshotPrefix(leg.Timeline), segment.LogPrefix(leg.Timeline)} {
 			for o, err := range w.store.List(ctx, prefix, "") {
@@ -277,6 +281,7 @@ func (w *world) replayTo(ctx context.Context, end replica.Pos) (*replayer, error
 // replayer is the oracle's restore: slow and simple.
 type replayer struct {
 	w        *world
+	hasher   *pagesum.Hasher
 	pages    image
 	table    *pagesum.Table
 	at       uint64
@@ -338,7 +343,7 @@ func (r *replayer) transaction(d *segment.Decoder, t segment.Tx, h segment.Heade
 		} else if err := segment.ApplyDelta(page, p.Data); err != nil {
 			return err
 		}
-		if pagesum.Of(p.Number, page) != p.Sum {
+		if r.hasher.Of(p.Number, page) != p.Sum {
 			return fmt.Errorf("page %d has another checksum", p.Number)
 		}
 		r.pages[p.Number-1] = page
@@ -346,7 +351,7 @@ func (r *replayer) transaction(d *segment.Decoder, t segment.Tx, h segment.Heade
 	}
 	r.pages = slices.Clip(r.pages[:t.PageCount])
 	r.table.Truncate(t.PageCount)
-	if d.TxEnd() != r.table.Total() || r.pages.total() != r.table.Total() {
+	if d.TxEnd() != r.table.Total() || r.pages.total(r.hasher) != r.table.Total() {
 		return errors.New("the checksum of the database is another one")
 	}
 	if want, ok := r.w.want[replica.Pos{Timeline: h.Timeline, Tx: t.Number}]; ok && !want.equal(r.pages) {

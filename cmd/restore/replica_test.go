@@ -48,11 +48,11 @@ func testReplica(t *testing.T) (url, dir string) {
 		if kind == segment.Log {
 			name = segment.LogName(timeline, h.First)
 			if last > span { // what comes before is on timeline 1, on both
-				h.Before = pagesum.Of(1, pageOne(1, last-span))
+				h.Before = pagesum.Unkeyed.Of(1, pageOne(1, last-span))
 			}
 		}
 		img := pageOne(timeline, last)
-		sum := pagesum.Of(1, img)
+		sum := pagesum.Unkeyed.Of(1, img)
 		var b bytes.Buffer
 		e, err := segment.NewEncoder(&b, h)
 		ok(t, err)

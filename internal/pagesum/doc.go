@@ -1,6 +1,6 @@
 // Package pagesum holds the checksums that prove the state of a database.
 //
-// Every page has a [Sum] over its number and its content. The checksum of a
+// Every page has a [Sum] ([Hasher.Of]) over its number and its content. The checksum of a
 // whole database is the XOR of the sums of its pages ([Table.Total]), so a
 // transaction changes it by the pages that it touches and by nothing else:
 //
@@ -14,6 +14,7 @@
 // of a delta has to be), and which pages differ between a file and the state
 // that the replica knows.
 //
-// The sums find accidents, not forgery: XXH3 is not a cryptographic hash, and
-// XOR of sums even less so.
+// The sums find accidents, not forgery by those who can write to the replica: XXH3 is not a cryptographic hash, and
+// XOR of sums even less so. Those who can only write to the database are kept from choosing pages
+// with one sum by a secret of each replica ([Key]).
 package pagesum

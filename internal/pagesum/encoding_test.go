@@ -16,7 +16,7 @@ import (
 func filled(n uint32) *Table {
 	t := New()
 	for p := uint32(1); p <= n; p++ {
-		t.Set(p, Of(p, []byte{byte(p)}))
+		t.Set(p, Unkeyed.Of(p, []byte{byte(p)}))
 	}
 	return t
 }
@@ -156,11 +156,11 @@ func FuzzReadTable(f *testing.F) {
 
 func ExampleTable() {
 	db := New()
-	db.Set(1, Of(1, []byte("first")))
-	db.Set(2, Of(2, []byte("second")))
+	db.Set(1, Unkeyed.Of(1, []byte("first")))
+	db.Set(2, Unkeyed.Of(2, []byte("second")))
 	before := db.Total()
-	db.Set(2, Of(2, []byte("changed")))
-	after := before ^ Of(2, []byte("second")) ^ Of(2, []byte("changed"))
+	db.Set(2, Unkeyed.Of(2, []byte("changed")))
+	after := before ^ Unkeyed.Of(2, []byte("second")) ^ Unkeyed.Of(2, []byte("changed"))
 	fmt.Println(db.Total() == after)
 
 	var file bytes.Buffer

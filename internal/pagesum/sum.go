@@ -3,23 +3,11 @@ package pagesum
 import (
 	"fmt"
 	"strconv"
-
-	"github.com/zeebo/xxh3"
 )
 
 // Sum is the checksum of one page, or the XOR of the checksums of many. As the
 // sum of a page, 0 means "no such page".
 type Sum uint64
-
-// Of returns the sum of a page: XXH3-64 of its content, seeded with its number,
-// so that two pages that change places change the checksum of the database. It
-// is never 0; the one hash value in 2^64 that is 0 becomes 1.
-func Of(page uint32, data []byte) Sum {
-	if h := xxh3.HashSeed(data, uint64(page)); h != 0 {
-		return Sum(h)
-	}
-	return 1
-}
 
 // String is the sum in 16 hex digits.
 func (s Sum) String() string { return fmt.Sprintf("%016x", uint64(s)) }

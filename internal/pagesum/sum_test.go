@@ -18,7 +18,7 @@ func TestOfIsStable(t *testing.T) {
 		{1, bytes.Repeat([]byte{0xa5, 1}, 256), 0x3c1e54033c4d6351},
 		{1 << 31, make([]byte, 65536), 0x2cf98b92ee7fca41},
 	} {
-		if got := Of(tc.page, tc.data); got != tc.want {
+		if got := Unkeyed.Of(tc.page, tc.data); got != tc.want {
 			t.Errorf("Of(%d, %d bytes) = %v, want %v", tc.page, len(tc.data), got, tc.want)
 		}
 	}
@@ -26,7 +26,7 @@ func TestOfIsStable(t *testing.T) {
 
 func TestOfSeesTheNumberAndEveryByte(t *testing.T) {
 	page := make([]byte, 512)
-	seen := map[Sum]string{Of(1, page): "zeros"}
+	seen := map[Sum]string{Unkeyed.Of(1, page): "zeros"}
 	add := func(s Sum, what string) {
 		if was, ok := seen[s]; ok {
 			t.Fatalf("%s has the sum of %s", what, was)
@@ -34,11 +34,11 @@ func TestOfSeesTheNumberAndEveryByte(t *testing.T) {
 		seen[s] = what
 	}
 	for n := uint32(2); n < 1000; n++ {
-		add(Of(n, page), fmt.Sprintf("zeros as page %d", n))
+		add(Unkeyed.Of(n, page), fmt.Sprintf("zeros as page %d", n))
 	}
 	for i := range page {
 		page[i] ^= 1
-		add(Of(1, page), fmt.Sprintf("byte %d flipped", i))
+		add(Unkeyed.Of(1, page), fmt.Sprintf("byte %d flipped", i))
 		page[i] ^= 1
 	}
 }
@@ -63,7 +63,7 @@ func BenchmarkOf(b *testing.B) {
 		b.Run(fmt.Sprintf("page=%d", size), func(b *testing.B) {
 			b.SetBytes(int64(size))
 			for b.Loop() {
-				Of(7, page)
+				Unkeyed.Of(7, page)
 			}
 		})
 	}

@@ -13,9 +13,12 @@ import (
 	"seawal/store"
 )
 
-// Format is the format version of the documents that this package writes, and the
-// only one that it reads.
-const Format = 1
+// Format versions of documents. A replica.json with a key is of version 2, so that a program that knows of no key stops there; every
+// other document is of version 1.
+const (
+	Format      = 1
+	FormatKeyed = 2
+)
 
 // maxDocument is more than any document of ours needs, in bytes; it bounds what
 // is read of an object that is something else.
@@ -34,14 +37,15 @@ func (e *CorruptError) Unwrap() error { return e.Err }
 type VersionError struct {
 	Object string // name in the store
 	Format int    // its format version
+	Newest int    // the newest one that this program knows
 }
 
 func (e *VersionError) Error() string {
-	return fmt.Sprintf("%s was written by a newer seawal: it has format version %d, this one reads up to %d", e.Object, e.Format, Format)
+	return fmt.Sprintf("%s was written by a newer seawal: it has format version %d, this one reads up to %d", e.Object, e.Format, e.Newest)
 }
 
-// readDocument reads the JSON object called name into v.
-func readDocument(ctx context.Context, s store.Store, name string, v any) error {
+// readDocument reads the JSON object called name, of a format version up to newest, into v.
+func readDocument(ctx context.Context, s store.Store, name string, newest int, v any) error {
 	b, err := readAll(ctx, s, name)
 	if err != nil {
 		return err
@@ -55,10 +59,10 @@ func readDocument(ctx context.Context, s store.Store, name string, v any) error 
 	if err := json.Unmarshal(b, &head); err != nil {
 		return &CorruptError{Object: name, Err: err}
 	}
-	if head.Format > Format {
-		return &VersionError{Object: name, Format: head.Format}
+	if head.Format > newest {
+		return &VersionError{Object: name, Format: head.Format, Newest: newest}
 	}
-	if head.Format != Format {
+	if head.Format < Format {
 		return &CorruptError{Object: name, Err: fmt.Errorf("format version is %d", head.Format)}
 	}
 	if err := json.Unmarshal(b, v); err != nil {

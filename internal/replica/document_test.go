@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"seawal/internal/pagesum"
 	"seawal/internal/segment"
 	"seawal/store"
 	"seawal/store/faultstore"
@@ -23,7 +24,7 @@ func put(t *testing.T, s store.Store, name, content string) {
 }
 
 func someReplica() Replica {
-	return Replica{ID: segment.NewID(), PageSize: 4096, Created: time.Now(), Name: "app.db"}
+	return Replica{ID: segment.NewID(), PageSize: 4096, Created: time.Now(), Name: "app.db", Key: pagesum.NewKey()}
 }
 
 func TestReplicaComesBack(t *testing.T) {
@@ -36,7 +37,7 @@ func TestReplicaComesBack(t *testing.T) {
 	check(t, CreateReplica(ctx, s, want)) // again, as after an unknown outcome
 	got, err := ReadReplica(ctx, s)
 	check(t, err)
-	want.Format, want.Created = Format, want.Created.UTC().Round(0)
+	want.Format, want.Created = FormatKeyed, want.Created.UTC().Round(0)
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
@@ -129,8 +130,12 @@ func TestBadDocuments(t *testing.T) {
 		{"replica.json", `{"format":"1"}`, "replica.json is corrupt: "},
 		{"replica.json", `{}`, "replica.json is corrupt: format version is 0"},
 		{"replica.json", `{"format":-1}`, "replica.json is corrupt: format version is -1"},
-		{"replica.json", `{"format":2,"id":7}`, "replica.json was written by a newer seawal: it has format version 2, this one reads up to 1"},
+		{"replica.json", `{"format":3,"id":7}`, "replica.json was written by a newer seawal: it has format version 3, this one reads up to 2"},
 		{"replica.json", `{"format":1,"id":"xyz","page_size":4096}`, "replica.json is corrupt: "},
+		{"replica.json", `{"format":2,"id":"` + id + `","page_size":4096}`, "replica.json is corrupt: format version is 2, with no key"},
+		{"replica.json", `{"format":1,"id":"` + id + `","page_size":4096,"page_key":"0000000000000001"}`, "replica.json is corrupt: format version is 1, with a key"},
+		{"replica.json", `{"format":2,"id":"` + id + `","page_size":4096,"page_key":"1"}`, "replica.json is corrupt: "},
+		{"00000002/timeline.json", `{"format":2}`, "00000002/timeline.json was written by a newer seawal: it has format version 2, this one reads up to 1"},
 		{"replica.json", `{"format":1,"page_size":4096}`, "replica.json is corrupt: no id"},
 		{"replica.json", `{"format":1,"id":"` + id + `","page_size":1000}`, "replica.json is corrupt: page size is 1000"},
 		{"replica.json", `{"format":1,"id":"` + id + `"}`, "replica.json is corrupt: page size is 0"},

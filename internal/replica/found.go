@@ -24,7 +24,7 @@ func findReplica(ctx context.Context, s store.Store, damage error) (Replica, err
 	if err != nil {
 		return Replica{}, err
 	}
-	return Replica{Format: Format, ID: info.Replica, PageSize: info.PageSize, Name: "a database", Damage: damage}, nil
+	return Replica{Format: formatOf(info.Key), ID: info.Replica, PageSize: info.PageSize, Key: info.Key, Name: "a database", Damage: damage}, nil
 }
 
 // timelineOf is ReadTimeline, and where the document is damaged or gone what the segments tell. The error wraps store.ErrNotExist

@@ -154,7 +154,7 @@ func TestDamagedReplicaIsFound(t *testing.T) {
 	} {
 		f()
 		got, err := ReadReplica(ctx, src.s)
-		if err != nil || got.ID != want.ID || got.PageSize != want.PageSize || got.Damage == nil || !strings.Contains(got.Damage.Error(), segment.ReplicaName) {
+		if err != nil || got.ID != want.ID || got.Key != testHasher.Key() || got.Format != FormatKeyed || got.PageSize != want.PageSize || got.Damage == nil || !strings.Contains(got.Damage.Error(), segment.ReplicaName) {
 			t.Errorf("%+v, %v", got, err)
 		}
 	}

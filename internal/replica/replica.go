@@ -6,19 +6,23 @@ import (
 	"fmt"
 	"time"
 
+	"seawal/internal/pagesum"
 	"seawal/internal/segment"
 	"seawal/store"
 )
 
 // Replica says which database a replica is of. It is replica.json.
 type Replica struct {
-	Format   int        `json:"format"`    // of this document; 0 given to CreateReplica means Format
+	Format   int        `json:"format"`    // of this document; CreateReplica sets it: FormatKeyed if there is a Key, else Format
 	ID       segment.ID `json:"id"`        // random; every segment carries it
 	PageSize int        `json:"page_size"` // of the first timeline, bytes; a later one may have another
 	Created  time.Time  `json:"created"`
 	Name     string     `json:"name"` // base name of the database, for people
 
-	// Damage is what is wrong with the document: it is corrupt, or gone (store.ErrNotExist). ID and PageSize were found in the segments then.
+	// Key is the secret of the page checksums in all of its segments; 0: they have none, as in replicas made by earlier versions.
+	Key pagesum.Key `json:"page_key,omitempty"`
+
+	// Damage is what is wrong with the document: it is corrupt, or gone (store.ErrNotExist). ID, PageSize and Key were found in the segments then.
 	Damage error `json:"-"`
 }
 
@@ -26,7 +30,17 @@ func (r Replica) validate() error {
 	if r.ID.IsZero() {
 		return errors.New("no id")
 	}
+	if r.Format != formatOf(r.Key) {
+		return fmt.Errorf("format version is %d, with %v", r.Format, r.Key)
+	}
 	return validatePageSize(r.PageSize)
+}
+
+func formatOf(k pagesum.Key) int {
+	if k == 0 {
+		return Format
+	}
+	return FormatKeyed
 }
 
 func validatePageSize(n int) error {
@@ -40,7 +54,7 @@ func validatePageSize(n int) error {
 // store.ErrNotExist when there is no replica.
 func ReadReplica(ctx context.Context, s store.Store) (Replica, error) {
 	var r Replica
-	err := readDocument(ctx, s, segment.ReplicaName, &r)
+	err := readDocument(ctx, s, segment.ReplicaName, FormatKeyed, &r)
 	if err == nil {
 		if err = r.validate(); err == nil {
 			r.Name = cutText(r.Name)
@@ -58,7 +72,7 @@ func ReadReplica(ctx context.Context, s store.Store) (Replica, error) {
 // another replica. Calling it again with the same Replica succeeds, so that is what
 // to do when the outcome is unknown.
 func CreateReplica(ctx context.Context, s store.Store, r Replica) error {
-	r.Format, r.Created = Format, r.Created.UTC()
+	r.Format, r.Created = formatOf(r.Key), r.Created.UTC()
 	if err := r.validate(); err != nil {
 		return fmt.Errorf("create %s: %w", segment.ReplicaName, err)
 	}

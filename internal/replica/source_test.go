@@ -17,6 +17,9 @@ import (
 
 const testPageSize = 512
 
+// testHasher has the key of every replica here.
+var testHasher = pagesum.NewHasher(0x1122334455667788)
+
 // source writes a replica as a shipper would, with a random database, and remembers
 // the checksums at every position.
 type source struct {
@@ -69,7 +72,7 @@ func (src *source) page() []byte {
 }
 
 func (src *source) header(k segment.Kind, first uint64) segment.Header {
-	h := segment.Header{Kind: k, PageSize: testPageSize, Timeline: src.pos.Timeline, First: first, Writer: src.writer}
+	h := segment.Header{Kind: k, PageSize: testPageSize, Timeline: src.pos.Timeline, First: first, Writer: src.writer, Key: testHasher.Key()}
 	if k != segment.Snapshot {
 		h.Before = src.tables[src.pos].Total()
 	}
@@ -132,7 +135,7 @@ func (src *source) commit(e *segment.Encoder, span uint64) {
 			pages[i] = src.page()
 		}
 		n := uint32(i) + 1
-		table.Set(n, pagesum.Of(n, pages[i]))
+		table.Set(n, testHasher.Of(n, pages[i]))
 		check(src.t, e.Page(segment.Page{Number: n, Kind: segment.Full, Data: pages[i], Sum: table.Get(n)}))
 	}
 	table.Truncate(uint32(len(pages)))

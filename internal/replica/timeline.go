@@ -69,7 +69,7 @@ func (t Timeline) validate() error {
 func ReadTimeline(ctx context.Context, s store.Store, timeline uint32) (Timeline, error) {
 	name := segment.TimelineName(timeline)
 	var t Timeline
-	if err := readDocument(ctx, s, name, &t); err != nil {
+	if err := readDocument(ctx, s, name, Format, &t); err != nil {
 		return Timeline{}, err
 	}
 	err := t.validate()

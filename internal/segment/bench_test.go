@@ -178,7 +178,7 @@ func benchSnapshot(b *testing.B) ([]byte, Info) {
 		for i := 0; i < 3000; {
 			i += copy(page[i:], fmt.Sprintf("row %d name %c%c%c amount %d;", r.IntN(1_000_000), 'a'+r.IntN(26), 'a'+r.IntN(26), 'a'+r.IntN(26), r.IntN(1000)))
 		}
-		t.Pages = append(t.Pages, Page{Number: n, Kind: Full, Data: page, Sum: pagesum.Of(n, page)})
+		t.Pages = append(t.Pages, Page{Number: n, Kind: Full, Data: page, Sum: pagesum.Unkeyed.Of(n, page)})
 	}
 	return object{Header: h, Txs: []tx{t}}.mustEncode(b)
 }

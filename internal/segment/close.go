@@ -67,7 +67,7 @@ func ParseClose(b []byte) (Close, error) {
 	if len(b) < CloseSize {
 		return Close{}, readError("read close", io.ErrUnexpectedEOF)
 	}
-	h, sum, err := parseHeader(b)
+	h, sum, version, err := parseHeader(b)
 	if err != nil {
 		return Close{}, err
 	}
@@ -99,7 +99,8 @@ func ParseClose(b []byte) (Close, error) {
 	c := Close{
 		Header: h, Next: le.Uint32(k.records), Parent: le.Uint32(k.records[4:]), ParentTx: le.Uint64(k.records[8:]), Time: info.LastTime,
 	}
-	if info.Header != h || info.Footer != c.footer() {
+	h.Key, c.Key = info.Key, info.Key
+	if info.Header != h || versionOf(h.Key) != version || info.Footer != c.footer() {
 		return Close{}, corrupt(CloseSize-FooterSize, "footer: doesn't fit the block")
 	}
 	if err := c.validate(); err != nil {

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"seawal/internal/pagesum"
 )
 
 func testClose() Close {
@@ -28,6 +30,14 @@ func dumpClose(c Close, b []byte) string {
 }
 
 func TestClose(t *testing.T) {
+	for _, key := range []pagesum.Key{0, goldenKey} {
+		want := testClose()
+		want.Key = key
+		b, err := want.Encode()
+		if got, perr := ParseClose(b); got != want || err != nil || perr != nil {
+			t.Errorf("with %v: %v, %v\n%s", key, err, perr, cmp.Diff(want, got))
+		}
+	}
 	want := testClose()
 	b, err := want.Encode()
 	if err != nil {

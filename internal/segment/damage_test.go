@@ -143,9 +143,9 @@ func TestNewerVersionAndFlags(t *testing.T) {
 		want   VersionError
 	}{
 		{"version", func(b []byte) {
-			b[8] = 2
-			b[len(b)-FooterSize+footerTail] = 2
-		}, VersionError{Version: 2}},
+			b[8] = 3
+			b[len(b)-FooterSize+footerTail] = 3
+		}, VersionError{Version: 3}},
 		{"encrypted", func(b []byte) {
 			b[12] |= byte(flagEncrypted)
 			b[len(b)-FooterSize+12] |= byte(flagEncrypted)
@@ -189,7 +189,7 @@ func TestImpossibleFooter(t *testing.T) {
 		{"index behind the end", put(footerIndexOffset, 1<<40)},
 		{"index offset negative", put(footerIndexOffset, 1<<63)},
 		{"no transactions", put(footerTxs, 0)},
-		{"reserved", put(footerReserved, 1)},
+		{"reserved", put(footerKey, 1)},
 		{"page size", func(f []byte) { f[16] = 1 }},
 		{"kind", func(f []byte) { f[10] = 9 }},
 		{"version differs", func(f []byte) { f[8] = 7 }},
@@ -206,6 +206,23 @@ func TestImpossibleFooter(t *testing.T) {
 				t.Errorf("decode: %v", err)
 			}
 		})
+	}
+}
+
+// A key stands in an object of version 2 and in no other.
+func TestImpossibleKey(t *testing.T) {
+	for _, key := range []pagesum.Key{0, goldenKey} {
+		o := testObject(Log, 512)
+		o.Header.Key = key
+		b, _ := o.mustEncode(t)
+		binary.LittleEndian.PutUint64(b[len(b)-FooterSize+footerKey:], uint64(goldenKey-key))
+		resealFooter(b)
+		if _, err := ReadInfo(bytes.NewReader(b), int64(len(b))); !isDamage(err) {
+			t.Errorf("with %v: ReadInfo: %v", key, err)
+		}
+		if _, _, err := decode(bytes.NewReader(b)); !isDamage(err) {
+			t.Errorf("with %v: decode: %v", key, err)
+		}
 	}
 }
 
@@ -290,7 +307,7 @@ func TestErrorText(t *testing.T) {
 	}{
 		{&CorruptError{Offset: 7, Err: errRecord}, "segment is corrupt at byte 7: record is cut short or impossible"},
 		{&CorruptError{Object: "00000001/log/x", Offset: 7, Err: errRecord}, "segment 00000001/log/x is corrupt at byte 7: record is cut short or impossible"},
-		{&VersionError{Version: 2}, "segment was written by a newer seawal: format version 2, this one reads up to 1"},
+		{&VersionError{Version: 3}, "segment was written by a newer seawal: format version 3, this one reads up to 2"},
 		{&VersionError{Version: 1, Flags: 1}, "segment was written by a newer seawal: unknown flags 0x00000001"},
 	}
 	for _, test := range tests {

@@ -19,6 +19,7 @@ import (
 type Decoder struct {
 	r         io.Reader
 	header    Header
+	version   uint16 // of the format
 	headerSum uint64
 	lock      uint32 // page that is never part of a database
 	hash      xxh3.Hasher
@@ -51,7 +52,7 @@ func NewDecoder(r io.Reader) (*Decoder, error) {
 	if _, err := io.ReadFull(r, b[:]); err != nil {
 		return nil, readError("read header", err)
 	}
-	h, sum, err := parseHeader(b[:])
+	h, sum, version, err := parseHeader(b[:])
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +62,7 @@ func NewDecoder(r io.Reader) (*Decoder, error) {
 	d := &Decoder{
 		r:         r,
 		header:    h,
+		version:   version,
 		headerSum: sum,
 		lock:      pagesum.LockPage(h.PageSize),
 		offset:    HeaderSize,
@@ -70,7 +72,7 @@ func NewDecoder(r io.Reader) (*Decoder, error) {
 	return d, nil
 }
 
-// Header returns the object's header.
+// Header returns the object's header; its Key is known once NextTx has returned io.EOF.
 func (d *Decoder) Header() Header { return d.header }
 
 // NextTx returns the next transaction, without After, which TxEnd
@@ -289,7 +291,8 @@ func (d *Decoder) readFooter() error {
 	if want.IndexOffset = d.indexStart; want.IndexOffset == 0 {
 		want.IndexOffset = d.blockAt
 	}
-	if info.Header != d.header || info.Footer != want || d.open {
+	d.header.Key = info.Key
+	if info.Header != d.header || versionOf(info.Key) != d.version || info.Footer != want || d.open {
 		return corrupt(d.offset, "footer: doesn't fit the blocks")
 	}
 	var more [1]byte

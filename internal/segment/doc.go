@@ -1,6 +1,6 @@
 // Package segment is the object format of a replica: how transactions and
 // snapshots of a database lie in the store, and under which names. FORMAT.md
-// beside this file is the specification, byte by byte; testdata/v1 holds
+// beside this file is the specification, byte by byte; testdata holds
 // objects that every later version has to read.
 //
 // There is one object type for three kinds. A Log segment holds every

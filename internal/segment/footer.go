@@ -26,8 +26,8 @@ const (
 	footerTxs         = footerPlace + 20
 	footerPages       = footerTxs + 8
 	footerIndexOffset = footerPages + 8
-	footerReserved    = footerIndexOffset + 8
-	footerSize        = footerReserved + 8
+	footerKey         = footerIndexOffset + 8
+	footerSize        = footerKey + 8
 	footerChecksum    = footerSize + 8     // of the object before this field
 	footerOwnSum      = footerChecksum + 8 // of the footer before this field
 	footerTail        = footerOwnSum + 8   // version, footer size, zeros: the same place from the end in every version
@@ -75,16 +75,17 @@ func appendFooter(b []byte, info Info) []byte {
 	b = le.AppendUint64(b, info.Txs)
 	b = le.AppendUint64(b, info.Pages)
 	b = le.AppendUint64(b, uint64(info.IndexOffset))
-	b = le.AppendUint64(b, 0)
+	b = le.AppendUint64(b, uint64(info.Key))
 	return le.AppendUint64(b, uint64(info.Size))
 }
 
 // sealFooter appends what follows: the object's checksum, the footer's own, and the tail.
 func sealFooter(footer []byte, checksum uint64) []byte {
 	le := binary.LittleEndian
+	version := le.Uint16(footer[len(startMagic):]) // as the header has it
 	footer = le.AppendUint64(footer, checksum)
 	footer = le.AppendUint64(footer, xxh3.Hash(footer))
-	footer = le.AppendUint16(footer, Version)
+	footer = le.AppendUint16(footer, version)
 	footer = le.AppendUint16(footer, FooterSize)
 	footer = le.AppendUint32(footer, 0)
 	return append(footer, endMagic...)
@@ -117,19 +118,21 @@ func ParseFooter(tail []byte, size int64) (Info, error) {
 	if !bytes.Equal(b[footerMagic:], []byte(endMagic)) {
 		return Info{}, fmt.Errorf("read footer: no end mark: %w", ErrTorn)
 	}
-	if v := le.Uint16(b[footerTail:]); v > Version {
-		return Info{}, &VersionError{Version: v}
+	version := le.Uint16(b[footerTail:])
+	if version > Version {
+		return Info{}, &VersionError{Version: version}
 	}
-	if le.Uint16(b[footerTail:]) != Version || le.Uint16(b[footerTail+2:]) != FooterSize || le.Uint32(b[footerTail+4:]) != 0 {
+	if version == 0 || le.Uint16(b[footerTail+2:]) != FooterSize || le.Uint32(b[footerTail+4:]) != 0 {
 		return Info{}, corrupt(start+int64(footerTail), "footer: wrong version or size")
 	}
 	if xxh3.Hash(b[:footerOwnSum]) != le.Uint64(b[footerOwnSum:]) {
 		return Info{}, corrupt(start+int64(footerOwnSum), "footer: wrong checksum")
 	}
-	h, err := parseHeaderFields(b, start)
+	h, err := parseHeaderFields(b, start, version)
 	if err != nil {
 		return Info{}, fmt.Errorf("read footer: %w", err)
 	}
+	h.Key = pagesum.Key(le.Uint64(b[footerKey:]))
 	info := Info{
 		Header: h,
 		Footer: Footer{
@@ -157,8 +160,10 @@ func ParseFooter(tail []byte, size int64) (Info, error) {
 		return Info{}, corrupt(start+footerIndexOffset, "footer: index outside the object")
 	case info.Kind != Closing && (info.Last < info.First || info.Txs == 0):
 		return Info{}, corrupt(start+footerLast, "footer: no transactions")
-	case le.Uint64(b[footerReserved:]) != 0:
-		return Info{}, corrupt(start+footerReserved, "footer: reserved bytes are not 0")
+	case versionOf(h.Key) != version && version == 1:
+		return Info{}, corrupt(start+footerKey, "footer: reserved bytes are not 0")
+	case versionOf(h.Key) != version:
+		return Info{}, corrupt(start+footerKey, "footer: no key")
 	}
 	if err := info.validateCounts(); err != nil {
 		return Info{}, corrupt(start+footerTxs, "footer: %w", err)

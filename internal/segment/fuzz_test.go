@@ -3,8 +3,10 @@ package segment
 import (
 	"bytes"
 	"encoding/binary"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -76,12 +78,14 @@ func readAll(t testing.TB, b []byte) {
 // fuzzObjects are what FuzzDecode edits.
 func fuzzObjects(f *testing.F) [][]byte {
 	var objects [][]byte
-	for _, g := range goldens {
-		b, err := os.ReadFile(filepath.Join(goldenDir, g.name+".seg"))
-		if err != nil {
-			f.Fatal(err)
+	for _, dir := range slices.Sorted(maps.Keys(goldens)) { // inputs name an object by its number
+		for _, g := range goldens[dir] {
+			b, err := os.ReadFile(filepath.Join(dir, g.name+".seg"))
+			if err != nil {
+				f.Fatal(err)
+			}
+			objects = append(objects, b)
 		}
-		objects = append(objects, b)
 	}
 	return objects
 }
@@ -151,10 +155,10 @@ func drawObject(t *rapid.T) object {
 		if kind != Snapshot && r.IntN(3) > 0 {
 			changed := drawChangeRand(r, old)
 			if d, ok := AppendDelta(nil, old, changed, size/2); ok {
-				return Page{n, Delta, d, pagesum.Of(n, changed)}
+				return Page{n, Delta, d, pagesum.Unkeyed.Of(n, changed)}
 			}
 		}
-		return Page{n, Full, old, pagesum.Of(n, old)}
+		return Page{n, Full, old, pagesum.Unkeyed.Of(n, old)}
 	}
 	number := o.Header.First - 1
 	txs := 1

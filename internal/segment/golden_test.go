@@ -18,15 +18,38 @@ import (
 
 var updateGolden = flag.Bool("update-golden", false, "write golden objects that don't exist yet (never one that does)")
 
-const goldenDir = "testdata/v1"
-
-// goldens are the objects in goldenDir, each with what a reader has to find in
-// it beside it. They are what users have in their stores: a change of the code that can't
-// read them is wrong, and so is a change of the files. New ones may be added.
-var goldens = []struct {
+// golden is an object in a folder of testdata, with what a reader has to find in it beside it.
+type golden struct {
 	name   string
 	encode func() ([]byte, Info, error)
-}{
+}
+
+// goldens are what users have in their stores, by format version: a change of the code that can't
+// read them is wrong, and so is a change of the files. New ones may be added.
+var goldens = map[string][]golden{"testdata/v1": goldens1, "testdata/v2": goldens2}
+
+// goldenKey is the key of the page sums in objects of version 2.
+const goldenKey pagesum.Key = 0xfedcba9876543210
+
+var goldens2 = []golden{
+	{"log", keyed(Log)},
+	{"merged", keyed(Merged)},
+	{"snapshot", keyed(Snapshot)},
+	{"close", func() ([]byte, Info, error) {
+		c := testClose()
+		c.Key = goldenKey
+		b, err := c.Encode()
+		return b, Info{}, err
+	}},
+}
+
+func keyed(kind Kind) func() ([]byte, Info, error) {
+	o := testObject(kind, 512)
+	o.Header.Key = goldenKey
+	return o.encode
+}
+
+var goldens1 = []golden{
 	{"log", testObject(Log, 512).encode},
 	{"log-blocks", func() ([]byte, Info, error) { return testObject(Log, 1024).encodeIn(smallBlocks, 1) }},
 	{"log-64k", goldenLarge},
@@ -57,29 +80,31 @@ func goldenLarge() ([]byte, Info, error) {
 }
 
 func TestGolden(t *testing.T) {
-	for _, g := range goldens {
-		t.Run(g.name, func(t *testing.T) {
-			path := filepath.Join(goldenDir, g.name+".seg")
-			if *updateGolden {
-				b, _, err := g.encode()
+	for dir, all := range goldens {
+		for _, g := range all {
+			t.Run(filepath.Base(dir)+"/"+g.name, func(t *testing.T) {
+				path := filepath.Join(dir, g.name+".seg")
+				if *updateGolden {
+					b, _, err := g.encode()
+					if err != nil {
+						t.Fatal(err)
+					}
+					writeGolden(t, path, b)
+					writeGolden(t, strings.TrimSuffix(path, ".seg")+".txt", []byte(dump(b)))
+				}
+				b, err := os.ReadFile(path)
 				if err != nil {
 					t.Fatal(err)
 				}
-				writeGolden(t, path, b)
-				writeGolden(t, strings.TrimSuffix(path, ".seg")+".txt", []byte(dump(b)))
-			}
-			b, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			want, err := os.ReadFile(strings.TrimSuffix(path, ".seg") + ".txt")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if d := cmp.Diff(string(want), dump(b)); d != "" {
-				t.Errorf("golden object reads differently (-then +now):\n%s", d)
-			}
-		})
+				want, err := os.ReadFile(strings.TrimSuffix(path, ".seg") + ".txt")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if d := cmp.Diff(string(want), dump(b)); d != "" {
+					t.Errorf("golden object reads differently (-then +now):\n%s", d)
+				}
+			})
+		}
 	}
 }
 
@@ -100,14 +125,16 @@ func writeGolden(t *testing.T, path string, b []byte) {
 	}
 }
 
-// TestGoldenIsComplete keeps the table and the folder the same.
+// TestGoldenIsComplete keeps the table and the folders the same.
 func TestGoldenIsComplete(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(goldenDir, "*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(files) != 2*len(goldens) {
-		t.Errorf("%s has %d files, want an object and a text for each of %d", goldenDir, len(files), len(goldens))
+	for dir, all := range goldens {
+		files, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(files) != 2*len(all) {
+			t.Errorf("%s has %d files, want an object and a text for each of %d", dir, len(files), len(all))
+		}
 	}
 }
 
@@ -124,6 +151,10 @@ func dump(b []byte) string {
 	h := o.Header
 	fmt.Fprintf(&s, "%v segment, %d bytes, checksum %016x\n", h.Kind, info.Size, info.Checksum)
 	fmt.Fprintf(&s, "page size %d, timeline %d, first %d, replica %v, writer %v, before %v\n", h.PageSize, h.Timeline, h.First, h.Replica, h.Writer, h.Before)
+	if h.Key != 0 {
+		key, _ := h.Key.MarshalText() // never fails
+		fmt.Fprintf(&s, "format version %d, key %s\n", versionOf(h.Key), key)
+	}
 	for _, t := range o.Txs {
 		fmt.Fprintf(&s, "transaction %d, span %d, time %d, %d pages, after %v\n", t.Number, t.Span, t.Time, t.PageCount, t.After)
 		for _, p := range t.Pages {

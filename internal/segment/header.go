@@ -12,8 +12,17 @@ import (
 	"seawal/internal/pagesum"
 )
 
-// Version is the format version that this package writes, and the highest it reads.
-const Version = 1
+// Version is the highest format version that this package reads and writes. A segment of a replica whose page sums have a key is of
+// version 2, one of a replica without is of version 1: a replica goes on as it began, and programs of then read it.
+const Version = 2
+
+// versionOf is the format version of a segment.
+func versionOf(k pagesum.Key) uint16 {
+	if k == 0 {
+		return 1
+	}
+	return 2
+}
 
 // HeaderSize is the number of bytes of the header at the start of every object.
 const HeaderSize = headerFields + 8
@@ -84,6 +93,7 @@ type Header struct {
 	Replica  ID          // replica that the segment belongs to
 	Writer   ID          // process that wrote it
 	Before   pagesum.Sum // of the database before First; 0 for a Snapshot, which needs nothing before it
+	Key      pagesum.Key // of the page sums; 0: none. It stands in the footer: a Decoder knows it at the end of the object
 }
 
 // Validate says what is wrong with the header, if anything.
@@ -154,7 +164,7 @@ type Page struct {
 // appendHeaderFields appends the header without its checksum.
 func appendHeaderFields(b []byte, h Header) []byte {
 	b = append(b, startMagic...)
-	b = binary.LittleEndian.AppendUint16(b, Version)
+	b = binary.LittleEndian.AppendUint16(b, versionOf(h.Key))
 	b = append(b, byte(h.Kind), 0)
 	b = binary.LittleEndian.AppendUint32(b, h.Kind.flags())
 	b = binary.LittleEndian.AppendUint32(b, uint32(h.PageSize))
@@ -166,33 +176,33 @@ func appendHeaderFields(b []byte, h Header) []byte {
 }
 
 // parseHeader reads the HeaderSize bytes at the start of an object, and returns
-// their checksum, which seeds the blocks' checksums.
-func parseHeader(b []byte) (Header, uint64, error) {
+// their checksum, which seeds the blocks' checksums, and the format version.
+func parseHeader(b []byte) (h Header, sum uint64, version uint16, err error) {
 	if !bytes.HasPrefix(b, []byte(startMagic)) {
-		return Header{}, 0, corrupt(0, "not a segment: wrong magic")
+		return h, 0, 0, corrupt(0, "not a segment: wrong magic")
 	}
-	if v := binary.LittleEndian.Uint16(b[8:]); v > Version {
-		return Header{}, 0, &VersionError{Version: v}
+	if version = binary.LittleEndian.Uint16(b[8:]); version > Version {
+		return h, 0, version, &VersionError{Version: version}
 	}
-	sum := xxh3.Hash(b[:headerFields])
+	sum = xxh3.Hash(b[:headerFields])
 	if binary.LittleEndian.Uint64(b[headerFields:]) != sum {
-		return Header{}, 0, corrupt(headerFields, "header: wrong checksum")
+		return h, 0, version, corrupt(headerFields, "header: wrong checksum")
 	}
-	h, err := parseHeaderFields(b, 0)
-	return h, sum, err
+	h, err = parseHeaderFields(b, 0, version)
+	return h, sum, version, err
 }
 
-// parseHeaderFields reads header fields whose checksum has been verified. offset is where they lie.
-func parseHeaderFields(b []byte, offset int64) (Header, error) {
+// parseHeaderFields reads header fields whose checksum has been verified. offset is where they lie, version the object's.
+func parseHeaderFields(b []byte, offset int64, version uint16) (Header, error) {
 	le := binary.LittleEndian
 	if !bytes.HasPrefix(b, []byte(startMagic)) {
 		return Header{}, corrupt(offset, "header: wrong magic")
 	}
-	if v := le.Uint16(b[8:]); v != Version {
+	if v := le.Uint16(b[8:]); v == 0 || v != version {
 		return Header{}, corrupt(offset+8, "header: format version %d", v)
 	}
 	if flags := le.Uint32(b[12:]); flags&^knownFlags != 0 {
-		return Header{}, &VersionError{Version: Version, Flags: flags &^ knownFlags}
+		return Header{}, &VersionError{Version: version, Flags: flags &^ knownFlags}
 	}
 	if flags := le.Uint32(b[12:]); flags != Kind(b[10]).flags() {
 		return Header{}, corrupt(offset+12, "header: flags %#08x of a %v", flags, Kind(b[10]))

@@ -79,7 +79,7 @@ func decode(r io.Reader) (object, Info, error) {
 	for {
 		var t tx
 		if t.Tx, err = d.NextTx(); err == io.EOF {
-			o.Place = d.Info().Place
+			o.Header, o.Place = d.Header(), d.Info().Place
 			return o, d.Info(), nil
 		} else if err != nil {
 			return o, Info{}, err
