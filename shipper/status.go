@@ -222,4 +222,12 @@ func (s *Shipper) noticeDocument(damage error, done string) {
 	s.log.Error("a document of the replica is damaged", "err", damage, "done", done)
 }
 
+// Notice tells of something out of the ordinary that was found beside the database.
+func (s *Shipper) Notice(text string) {
+	s.mu.Lock()
+	s.noticeLocked(text)
+	s.mu.Unlock()
+	s.log.Warn("the database's files aren't what they were", "notice", text)
+}
+
 func (s *Shipper) noticeLocked(text string) { s.stat.notice, s.stat.noticed = text, time.Now() }

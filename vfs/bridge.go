@@ -15,6 +15,7 @@ package vfs
 import "C"
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -55,6 +56,16 @@ const (
 // errBusy says that the log and what was published disagree for the moment.
 var errBusy = errors.New("the database is being written")
 
+// What is wrong with the files beside a database.
+const (
+	walGone = C.SEAWAL_WAL_GONE
+	walCut  = C.SEAWAL_WAL_CUT
+	shmGone = C.SEAWAL_SHM_GONE
+)
+
+// ourKey makes a connection one of our own. No SQL of the application can know it.
+var ourKey = rand.Text()
+
 // trusted says whether a SQLite of this version number (3054001 is 3.54.1) has the fix of the WAL-reset bug.
 func trusted(version int) bool { return C.seawal_version_ok(C.int(version)) != 0 }
 
@@ -64,6 +75,9 @@ func registerShim(name, lower string) error {
 		return fmt.Errorf("%w: the program is linked with SQLite %s, which can corrupt a WAL database when its log is restarted; "+
 			"use 3.51.3 or later (a newer go-sqlite3 brings it), or the fixed 3.50.7 or 3.44.6", ErrSQLiteVersion, C.GoString(C.sqlite3_libversion()))
 	}
+	ckey := C.CString(ourKey)
+	defer C.free(unsafe.Pointer(ckey))
+	C.seawal_set_key(ckey)
 	cname := C.CString(name)
 	defer C.free(unsafe.Pointer(cname))
 	var clower, cerr *C.char
@@ -175,6 +189,19 @@ func newTap(path string, ringBytes, maxWAL int64, block bool, wakeFD uintptr, ha
 
 // destroy frees the tap; false while SQLite has a file of it open.
 func (t tap) destroy() bool { return C.seawal_tap_destroy(t.c) == sqliteOK }
+
+// companions is what is wrong with the files beside the database: walGone, walCut, shmGone.
+func (t tap) companions() int { return int(C.seawal_tap_companions(t.c)) }
+
+// locked are the inodes of the database file and its wal-index, if this process has to have a lock on both; else zeros.
+func (t tap) locked() (main, shm uint64) {
+	var cshm C.uint64_t
+	main = uint64(C.seawal_tap_locked(t.c, &cshm))
+	return main, uint64(cshm)
+}
+
+// lockless says that the file was refused, because its VFS has no locks.
+func (t tap) lockless() bool { return C.seawal_tap_lockless(t.c) != 0 }
 
 // commitBatch is how many commits one call into C brings.
 const commitBatch = C.SEAWAL_BATCH

@@ -78,6 +78,14 @@ int seawalIsMovedLocked(SeawalTap *pTap){
   return pTap->isMoved;
 }
 
+/* stat() of the file that has the database's name with zSuffix behind it. */
+int seawalStatCompanion(const SeawalTap *pTap, const char *zSuffix, struct stat *pOut){
+  char *z = sqlite3_mprintf("%s%s", pTap->zPath, zSuffix);
+  int rc = z ? stat(z, pOut) : -1;
+  sqlite3_free(z);
+  return rc;
+}
+
 /* A main file was opened. Returns 1 when it may be another one than the first. */
 int seawalNoteOpened(SeawalTap *pTap){
   struct stat st;
@@ -91,6 +99,23 @@ int seawalNoteOpened(SeawalTap *pTap){
   isMoved = seawalIsMovedLocked(pTap);
   pthread_mutex_unlock(&pTap->mutex);
   return isMoved;
+}
+
+/* The log (nWal is 1) or the wal-index (0) was opened: remembers which file that is. */
+void seawalNoteCompanion(SeawalTap *pTap, const char *zSuffix, SeawalPlaceOf *pOf, int nWal){
+  struct stat st;
+  int isThere = seawalStatCompanion(pTap, zSuffix, &st)==0;
+  int isUsed;
+  pthread_mutex_lock(&pTap->mutex);
+  isUsed = pOf==&pTap->wal ? pTap->nWal>0 : pTap->pMapped!=0;
+  if( isUsed && isThere && pOf->iInode && ((u64)st.st_ino!=pOf->iInode || (u64)st.st_dev!=pOf->iDev) ){
+    /* Others of our connections have another file, which is at no path any more. */
+    pTap->mSplit |= pOf==&pTap->wal ? SEAWAL_WAL_GONE : SEAWAL_SHM_GONE;
+  }
+  pTap->nWal += nWal;
+  pOf->iDev = isThere ? (u64)st.st_dev : 0;
+  pOf->iInode = isThere ? (u64)st.st_ino : 0;
+  pthread_mutex_unlock(&pTap->mutex);
 }
 
 /* The file has the wal-index mapped, or (0) is about to let go of it. */

@@ -77,7 +77,7 @@ func newCapture(t *testing.T, path, lower string, ringBytes int64) *capture {
 }
 
 func dialTest(path, vfs, params string) (*sqlite3.SQLiteConn, error) {
-	conn, err := (&sqlite3.SQLiteDriver{}).Open(fileURI(path) + "?vfs=" + vfs + "&" + params)
+	conn, err := (&sqlite3.SQLiteDriver{}).Open(fileURI(path) + "?vfs=" + vfs + "&seawal_key=" + ourKey + "&" + params)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "tap.h"
 
@@ -13,6 +14,19 @@ static SeawalTap *allTaps = 0;
 static SeawalTap *spareTaps = 0;  /* destroyed ones; see seawal_tap_destroy() */
 
 /************************** Create, find, destroy ****************************/
+
+/* Its waits end by a clock that nobody sets back. */
+static void initCond(pthread_cond_t *pCond){
+#ifdef __APPLE__
+  pthread_cond_init(pCond, 0);   /* it has no other clock: see inMilliseconds() */
+#else
+  pthread_condattr_t attr;
+  pthread_condattr_init(&attr);
+  pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+  pthread_cond_init(pCond, &attr);
+  pthread_condattr_destroy(&attr);
+#endif
+}
 
 /* Gives back what a tap holds, and keeps the tap itself, empty, for the next database. Go may ask one that is gone: whoever waits for
 ** a commit while the database is closed looks once more when it is woken. It finds nothing, in memory that is there. */
@@ -37,7 +51,7 @@ SeawalTap *seawal_tap_create(const char *zPath, u64 szRing, u64 mxWal, int isBlo
   if( p==0 ){
     if( (p = calloc(1, sizeof(*p)))==0 ) return 0;
     pthread_mutex_init(&p->mutex, 0);
-    pthread_cond_init(&p->cond, 0);
+    initCond(&p->cond);
   }
   pthread_mutex_lock(&p->mutex);
   p->zPath = strdup(zPath);
@@ -247,6 +261,59 @@ int seawal_tap_moved(SeawalTap *pTap){
   isMoved = seawalIsMovedLocked(pTap);
   pthread_mutex_unlock(&pTap->mutex);
   return isMoved;
+}
+
+/* Says whether a companion that was opened as pOf is elsewhere, or gone. */
+static int isElsewhere(const SeawalPlaceOf *pOf, int isThere, const struct stat *pSt){
+  return pOf->iInode!=0 && (!isThere || (u64)pSt->st_ino!=pOf->iInode || (u64)pSt->st_dev!=pOf->iDev);
+}
+
+int seawal_tap_companions(SeawalTap *pTap){
+  struct stat stWal, stShm;
+  SeawalPlaceOf wal, shm;
+  int isWal, isShm, isThere;
+  int mOut = 0;
+  u64 nByte;
+  pthread_mutex_lock(&pTap->mutex);
+  isWal = pTap->nWal>0;
+  isShm = pTap->pMapped!=0;
+  wal = pTap->wal;
+  shm = pTap->shm;
+  nByte = pTap->mxFrame && pTap->isKnown && !pTap->pWriter ? WAL_HDRSIZE + (u64)pTap->mxFrame*slotSize(pTap) : 0;
+  pthread_mutex_unlock(&pTap->mutex);
+  if( isWal ){
+    isThere = seawalStatCompanion(pTap, "-wal", &stWal)==0;
+    if( isElsewhere(&wal, isThere, &stWal) ) mOut |= SEAWAL_WAL_GONE;
+    else if( isThere && wal.iInode && (u64)stWal.st_size<nByte ) mOut |= SEAWAL_WAL_CUT;
+  }
+  if( isShm ){
+    isThere = seawalStatCompanion(pTap, "-shm", &stShm)==0;
+    if( isElsewhere(&shm, isThere, &stShm) ) mOut |= SEAWAL_SHM_GONE;
+  }
+  /* What was closed, or opened anew, meanwhile says nothing. */
+  pthread_mutex_lock(&pTap->mutex);
+  if( pTap->nWal==0 || pTap->wal.iInode!=wal.iInode ) mOut &= ~(SEAWAL_WAL_GONE|SEAWAL_WAL_CUT);
+  if( pTap->pMapped==0 || pTap->shm.iInode!=shm.iInode ) mOut &= ~SEAWAL_SHM_GONE;
+  mOut |= pTap->mSplit;
+  pthread_mutex_unlock(&pTap->mutex);
+  return mOut;
+}
+
+u64 seawal_tap_locked(SeawalTap *pTap, u64 *piShm){
+  u64 iInode;
+  pthread_mutex_lock(&pTap->mutex);
+  iInode = pTap->pMapped && pTap->isFile && pTap->nWal>0 ? pTap->iInode : 0;
+  *piShm = pTap->shm.iInode;
+  pthread_mutex_unlock(&pTap->mutex);
+  return iInode;
+}
+
+int seawal_tap_lockless(SeawalTap *pTap){
+  int isLockless;
+  pthread_mutex_lock(&pTap->mutex);
+  isLockless = pTap->isLockless;
+  pthread_mutex_unlock(&pTap->mutex);
+  return isLockless;
 }
 
 int seawal_tap_counter(SeawalTap *pTap, int iReader){

@@ -129,6 +129,10 @@ func openDatabase(ctx context.Context, t target, vfsName string) (*database, err
 				ErrReplicaInUse, store.Redact(url), d.path, path)
 		}
 	}
+	links, err := checkLinks(path, urls)
+	if err != nil {
+		return nil, err
+	}
 	var found map[string]string
 	whileBusy(path, urls, func() { found, err = prepareFile(ctx, path, urls, t) })
 	if err != nil {
@@ -140,12 +144,25 @@ func openDatabase(ctx context.Context, t target, vfsName string) (*database, err
 	}
 	d.found = found
 	d.noteMount(noticeOfMount(path))
+	for _, url := range urls {
+		if links != "" && d.found[url] == "" {
+			d.found = withNotice(d.found, url, links)
+		}
+	}
 	databases.byPath[path] = d
 	for _, url := range urls {
 		databases.byURL[url] = d
 		d.cfg.logger().Info("replicating", "db", path, "replica", store.Redact(url))
 	}
 	return d, nil
+}
+
+func withNotice(found map[string]string, url, text string) map[string]string {
+	if found == nil {
+		found = map[string]string{}
+	}
+	found[url] = text
+	return found
 }
 
 // redacted is URLs as a message may show them.
@@ -350,7 +367,7 @@ func (d *database) dialCheckpointer() (*sqlite3.SQLiteConn, error) {
 // dial opens a connection of our own, on the same VFS, that the shim knows by its role. It never checkpoints
 // on its own account, gives way at once, and never makes a file where the application's was deleted.
 func (d *database) dial(params map[string]string) (*sqlite3.SQLiteConn, error) {
-	params["vfs"], params["_busy_timeout"], params["mode"] = d.vfsName, "0", "rw"
+	params["vfs"], params["_busy_timeout"], params["mode"], params["seawal_key"] = d.vfsName, "0", "rw", ourKey
 	d.mu.Lock()
 	if d.mode == "ro" {
 		params["mode"] = "ro"

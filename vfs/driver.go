@@ -99,8 +99,20 @@ func (c *connector) Connect(ctx context.Context) (conn driver.Conn, err error) {
 			conn, err = nil, e
 		}
 	}()
-	drv.ConnectHook = func(conn *sqlite3.SQLiteConn) error { return setUp(conn, cfg) }
-	conn, err = drv.Open(c.target.withParams(map[string]string{"vfs": db.vfsName}))
+	if err := db.checkPath(c.target.path); err != nil {
+		return nil, err
+	}
+	drv.ConnectHook = func(conn *sqlite3.SQLiteConn) error {
+		if err := db.checkCaptured(conn); err != nil {
+			return err
+		}
+		return setUp(conn, cfg)
+	}
+	conn, err = drv.Open(c.target.at(db.path).withParams(map[string]string{"vfs": db.vfsName}))
+	if err != nil && db.tap.lockless() {
+		return nil, fmt.Errorf("%w: the VFS %q has no locks for %s, and a database without locks can't be replicated: seawal's own connections read it, and have to see when it is written; "+
+			"leave vfs= out, or use a file system with locks", ErrConfig, cfg.VFS, db.path)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -50,6 +50,9 @@ func parseDSN(dsn string, cfg Config) (target, error) {
 	if t.path, err = filePath(base, t.query); err != nil {
 		return t, err
 	}
+	if t.cfg.VFS == memoryVFS {
+		t.path = ""
+	}
 	if err := t.findReplica(dsn, asked); err != nil {
 		return t, err
 	}

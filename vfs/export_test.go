@@ -26,6 +26,27 @@ func Impatient(c Config) Config {
 	return c
 }
 
+// CheckCompanions looks at the files beside each database of the process, and at the locks on them, as often as it takes to be sure.
+func CheckCompanions() {
+	poller.Lock()
+	var polls []*poll
+	for p := range poller.polls {
+		polls = append(polls, p)
+	}
+	poller.Unlock()
+	for range 2 {
+		procLocks.Lock()
+		procLocks.read = time.Time{}
+		procLocks.Unlock()
+		for _, p := range polls {
+			p.mu.Lock()
+			p.run.companions.filesDue, p.run.companions.locksDue = time.Time{}, time.Time{}
+			p.run.checkCompanions(time.Now())
+			p.mu.Unlock()
+		}
+	}
+}
+
 // PollAll polls every database of the process now, and waits for what that leads to.
 func PollAll() {
 	poller.Lock()

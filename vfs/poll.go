@@ -119,7 +119,9 @@ func (p *poll) checkFile(now time.Time) {
 	defer p.mu.Unlock()
 	if !p.ended && !now.Before(p.fileDue) {
 		p.fileDue = now.Add(maxPoll - maxPoll/10)
-		_ = p.run.endIfReplaced() // Status has it
+		if p.run.endIfReplaced() == nil { // Status has it
+			p.run.checkCompanions(now)
+		}
 	}
 }
 

@@ -1,10 +1,14 @@
 package vfs
 
 import (
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
+
+	"github.com/mattn/go-sqlite3"
 
 	"seawal/shipper"
 )
@@ -29,6 +33,34 @@ func (s *source) checkFile() error {
 		"which belong to the old file, and open it again to ship the new one as a difference", shipper.ErrReplaced, s.path)
 }
 
+// checkPath says, with ErrReplaced, that the name by which the database was opened leads to another file now: a link was changed, or the process
+// has another working directory. SQLite would open that one.
+func (d *database) checkPath(name string) error {
+	path, err := fullPathname(d.vfsName, name)
+	if err == nil && path == d.path {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s, by which %s was opened, leads nowhere now: %w; close the database, and open it by its full path", shipper.ErrReplaced, name, d.path, err)
+	}
+	return fmt.Errorf("%w: %s leads to %s now (a link was changed, or the working directory), and the open connections have %s; "+
+		"close the database and open it again, or open it by its full path", shipper.ErrReplaced, name, path, d.path)
+}
+
+// checkCaptured makes sure that what a connection of the application writes is captured.
+func (d *database) checkCaptured(conn *sqlite3.SQLiteConn) error {
+	rows, err := conn.Query("PRAGMA seawal_handle", nil)
+	if err != nil {
+		return fmt.Errorf("see whether a connection to %s is captured: %w", d.path, err)
+	}
+	defer rows.Close()
+	row := make([]driver.Value, 1)
+	if err := rows.Next(row); err != nil || fmt.Sprint(row[0]) != strconv.FormatUint(d.handle, 10) {
+		return fmt.Errorf("%w: SQLite has opened another file than %s", shipper.ErrReplaced, d.path)
+	}
+	return nil
+}
+
 // replaced is the error for a new connection, whose file is not the one that was opened: its commits belong to
 // another database.
 func (d *database) replaced() error {
@@ -43,9 +75,14 @@ func (d *database) replaced() error {
 func (r *run) endIfReplaced() error {
 	err := r.replicas[0].source.checkFile()
 	if err != nil {
-		for _, l := range r.replicas {
-			l.shipper.End(err)
-		}
+		r.endAll(err)
 	}
 	return err
+}
+
+// endAll ends shipping, once what is captured is shipped.
+func (r *run) endAll(err error) {
+	for _, l := range r.replicas {
+		l.shipper.End(err)
+	}
 }

@@ -20,6 +20,8 @@ type run struct {
 	waitFor  int     // how many of them have to have a commit before a waiter is told so
 	ckpt     *checkpointer
 	poll     *poll // through the reader connection of the first
+
+	companions companions // of the poller, and at the end
 }
 
 // link is one replica of a database.
@@ -201,6 +203,9 @@ func (r *run) close(ctx context.Context) error {
 // stop ends a run.
 func (d *database) stop(r *run) error {
 	r.poll.end()
+	if err := r.checkLog(); err != nil && !d.tap.moved() {
+		r.endAll(err) // before anybody says that what is left is safe in it
+	}
 	if r.ckpt != nil {
 		r.ckpt.end()
 	}

@@ -117,6 +117,9 @@ static int walClose(sqlite3_file *pFile){
     p->pMain->pWal = 0;
     p->pMain->isLeaving = 1;
   }
+  pthread_mutex_lock(&p->pTap->mutex);
+  p->pTap->nWal--;
+  pthread_mutex_unlock(&p->pTap->mutex);
   return ORIGFILE(pFile)->xClose(pFile);
 }
 
@@ -208,7 +211,7 @@ static i64 monotonic(void){
 /* An absolute time for pthread_cond_timedwait(). */
 static struct timespec inMilliseconds(int ms){
   struct timespec t;
-  clock_gettime(CLOCK_REALTIME, &t);
+  clock_gettime(COND_CLOCK, &t);
   t.tv_nsec += (long)ms*1000000;
   t.tv_sec += t.tv_nsec/1000000000;
   t.tv_nsec %= 1000000000;
@@ -372,6 +375,10 @@ static int mainPragma(sqlite3_file *pFile, char **azArg){
   if( p->eRole==SEAWAL_CHECKPOINT && strcmp(azArg[1], "seawal_sync")==0 ){
     return ORIGFILE(pFile)->xSync(pFile, SQLITE_SYNC_NORMAL);
   }
+  if( strcmp(azArg[1], "seawal_handle")==0 ){
+    azArg[0] = sqlite3_mprintf("%lld", (i64)p->pTap->iHandle);
+    return SQLITE_OK;
+  }
   if( strcmp(azArg[1], "seawal_checkpoint_attached")==0 && connOf(p) ){
     sqlite3_wal_hook(connOf(p), seawalAttachedHook, 0);
     p->isHooked = 1;
@@ -437,7 +444,10 @@ static int mainFileControl(sqlite3_file *pFile, int op, void *pArg){
 
 static int mainShmMap(sqlite3_file *pFile, int iRegion, int szRegion, int bExtend, void volatile **pp){
   int rc = ORIGFILE(pFile)->xShmMap(pFile, iRegion, szRegion, bExtend, pp);
-  if( iRegion==0 && rc==SQLITE_OK && pp ) seawalNoteMapped(TAIL(pFile), (const volatile u8*)*pp);
+  if( iRegion==0 && rc==SQLITE_OK && pp ){
+    if( TAIL(pFile)->aShm==0 && *pp ) seawalNoteCompanion(TAIL(pFile)->pTap, "-shm", &TAIL(pFile)->pTap->shm, 0);
+    seawalNoteMapped(TAIL(pFile), (const volatile u8*)*pp);
+  }
   return rc;
 }
 
@@ -674,7 +684,8 @@ static const SeawalMethods *methodsFor(const sqlite3_io_methods *pReal, int szLo
     }else{
       p->base.xLock      = mainLock;
       p->base.xUnlock    = mainUnlock;
-      if( pReal->iVersion>=2 ){
+      /* Without shared memory an entry is 0, and SQLite goes by that: it uses no WAL then. */
+      if( pReal->iVersion>=2 && pReal->xShmMap ){
         p->base.xShmMap    = mainShmMap;
         p->base.xShmLock   = mainShmLock;
         p->base.xShmUnmap  = mainShmUnmap;
@@ -688,6 +699,49 @@ static const SeawalMethods *methodsFor(const sqlite3_io_methods *pReal, int szLo
 }
 
 /********************************** xOpen ************************************/
+
+static char zOurKey[64] = "";   /* set once, before any of our connections is opened */
+
+void seawal_set_key(const char *zKey){
+  pthread_mutex_lock(&shimMutex);
+  if( zOurKey[0]==0 ) strncpy(zOurKey, zKey, sizeof(zOurKey)-1);
+  pthread_mutex_unlock(&shimMutex);
+}
+
+/* Says whether Go opens this connection for itself. */
+static int isOurs(const char *zName){
+  const char *zKey = sqlite3_uri_parameter(zName, "seawal_key");
+  return zKey && zOurKey[0] && strcmp(zKey, zOurKey)==0;
+}
+
+/* What SQLite's VFS without locks, "unix-none", says to whether a file is being written; 0 where there is no such VFS. */
+static int (*locklessAnswer(void))(sqlite3_file*, int*){
+  static int (*xAnswer)(sqlite3_file*, int*) = 0;   /* under shimMutex */
+  int (*xOut)(sqlite3_file*, int*);
+  pthread_mutex_lock(&shimMutex);
+  if( xAnswer==0 ){
+    sqlite3_vfs *pNone = sqlite3_vfs_find("unix-none");
+    sqlite3_file *pFile = pNone ? calloc(1, (size_t)pNone->szOsFile) : 0;
+    const char *zName = pFile ? sqlite3_create_filename("/dev/null", "", "", 0, 0) : 0;
+    int eOut = 0;
+    if( zName && pNone->xOpen(pNone, zName, pFile, SQLITE_OPEN_READONLY|SQLITE_OPEN_MAIN_DB, &eOut)==SQLITE_OK ){
+      xAnswer = pFile->pMethods->xCheckReservedLock;
+      pFile->pMethods->xClose(pFile);
+    }
+    sqlite3_free_filename(zName);
+    free(pFile);
+  }
+  xOut = xAnswer;
+  pthread_mutex_unlock(&shimMutex);
+  return xOut;
+}
+
+/* Says whether a file's locks lock nothing: vfs=unix-none, and what SQLite takes by itself on file systems without locks. Our own connections
+** would take a transaction that is being written for one that its process has left behind, and roll it back. */
+static int isLockless(const sqlite3_file *pFile){
+  const sqlite3_io_methods *p = pFile->pMethods;
+  return p->xCheckReservedLock==0 || p->xCheckReservedLock==locklessAnswer();
+}
 
 static int shimOpen(sqlite3_vfs *pVfs, const char *zName, sqlite3_file *pFile, int flags, int *pOutFlags){
   sqlite3_vfs *pLower = ORIGVFS(pVfs);
@@ -709,6 +763,14 @@ static int shimOpen(sqlite3_vfs *pVfs, const char *zName, sqlite3_file *pFile, i
   rc = pLower->xOpen(pLower, zName, pFile, flags, pOutFlags);
   if( pTap==0 ) return rc;
   if( rc!=SQLITE_OK ) goto open_failed;
+  if( pMain==0 && isLockless(pFile) ){
+    pthread_mutex_lock(&pTap->mutex);
+    pTap->isLockless = 1;   /* Go says what that means */
+    pthread_mutex_unlock(&pTap->mutex);
+    pFile->pMethods->xClose(pFile);
+    rc = SQLITE_CANTOPEN;
+    goto open_failed;
+  }
   pMethods = methodsFor(pFile->pMethods, szLower, pMain!=0);
   if( pMethods==0 ){
     pFile->pMethods->xClose(pFile);
@@ -721,8 +783,9 @@ static int shimOpen(sqlite3_vfs *pVfs, const char *zName, sqlite3_file *pFile, i
   if( pMain ){
     p->pMain = pMain;
     pMain->pWal = pFile;
+    seawalNoteCompanion(pTap, "-wal", &pTap->wal, 1);
   }else{
-    const char *zRole = sqlite3_uri_parameter(zName, "seawal_role");
+    const char *zRole = isOurs(zName) ? sqlite3_uri_parameter(zName, "seawal_role") : 0;
     const char *zReader = sqlite3_uri_parameter(zName, "seawal_reader");
     const char *zCache = sqlite3_uri_parameter(zName, "cache");
     if( zRole && strcmp(zRole, "reader")==0 ){

@@ -90,7 +90,8 @@ struct SeawalStats {
 #define SEAWAL_WAKE_MOVED       4   /* the file is not at its path any more: seawal_tap_moved() */
 #define SEAWAL_WAKE_OUTGROWN    5   /* the log has grown past its bound while states are pinned: give them up */
 
-/* Roles of our own connections, told by the URI parameter seawal_role. A reader says with seawal_reader which
+/* Roles of our own connections, told by the URI parameter seawal_role; it counts only beside the right seawal_key, since
+** whoever may ATTACH can give any. A reader says with seawal_reader which
 ** one it is, from 0 to SEAWAL_READERS-1: there is one for each replica. */
 #define SEAWAL_APP         0
 #define SEAWAL_READER      1
@@ -156,6 +157,23 @@ void seawal_tap_mark(SeawalTap*, SeawalMark*);
 /* 1 when another file than the one that was opened first is at the database's path, or none: for good. One system
 ** call. Any thread. */
 int seawal_tap_moved(SeawalTap*);
+
+/* What is wrong with the files beside the database, of those that are in use now; 0 for nothing. A log that is shorter than what was
+** published may be one that another process has just started again: it counts when it is found twice with one place. Any thread. */
+#define SEAWAL_WAL_GONE       1   /* the log that is open is not at its path */
+#define SEAWAL_WAL_CUT        2   /* it lacks frames that are committed */
+#define SEAWAL_SHM_GONE       4   /* the wal-index that is mapped is not at its path */
+int seawal_tap_companions(SeawalTap*);
+
+/* The inodes of the database file and of the wal-index, when connections of this process have a lock on both for as long as they are open:
+** in WAL mode. Else 0. Any thread. */
+uint64_t seawal_tap_locked(SeawalTap*, uint64_t *piShm);
+
+/* 1 when the file's VFS has no locks, so that nothing of it can be replicated: it was refused. Any thread. */
+int seawal_tap_lockless(SeawalTap*);
+
+/* Says which URI parameter seawal_key makes a connection one of our own. Before the first one is opened. */
+void seawal_set_key(const char *zKey);
 
 /* The file of reader connection iReader; the caller serialises them with every other
 ** use of that connection. place() is for a connection that

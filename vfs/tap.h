@@ -8,6 +8,7 @@
 #define SEAWAL_TAP_H
 
 #include <pthread.h>
+#include <sys/stat.h>
 
 #include "sqlite_abi.h"
 #include "shim.h"
@@ -44,6 +45,13 @@ typedef sqlite3_int64 i64;
 
 /* Another: sets a pointer to the file's SeawalTail there. */
 #define FCNTL_TAIL         0x5ea3a2
+
+/* The clock of SeawalTap.cond. */
+#ifdef __APPLE__
+#define COND_CLOCK         CLOCK_REALTIME
+#else
+#define COND_CLOCK         CLOCK_MONOTONIC
+#endif
 
 /* The unix VFS writes at most 128 KiB - 1 in one system call. */
 #define HOLD_MAX           131071
@@ -143,6 +151,13 @@ struct SeawalTail {
   int isHeader;              /* EXCLUSIVE only: the last write was a frame header, at iHold; aHold has it */
 };
 
+/* A file by what names it to the system. */
+typedef struct SeawalPlaceOf SeawalPlaceOf;
+struct SeawalPlaceOf {
+  u64 iDev;
+  u64 iInode;                /* 0: not known */
+};
+
 /* One replicated database in this process. */
 struct SeawalTap {
   char *zPath;               /* full pathname; never changes */
@@ -176,6 +191,11 @@ struct SeawalTap {
   u64 iDev;
   u64 iInode;
   int isMoved;               /* another one, or none, is at zPath: nothing that comes now is shipped */
+  int isLockless;            /* its VFS has no locks */
+  int nWal;                  /* WAL files open */
+  SeawalPlaceOf wal;         /* what they, and the mapped wal-index, were when they were opened */
+  SeawalPlaceOf shm;
+  int mSplit;                /* SEAWAL_WAL_GONE, SEAWAL_SHM_GONE: our connections had different ones */
 
   /* What was published. */
   int isKnown;               /* the place below is valid */
@@ -321,6 +341,8 @@ void seawalNoteMapped(SeawalTail*, const volatile u8 *aShm);
 void seawalNoteJournalLocked(SeawalTail*, int isJournal);
 void seawalNoteLocked(SeawalTail*);
 int seawalNoteOpened(SeawalTap*);
+int seawalStatCompanion(const SeawalTap*, const char *zSuffix, struct stat *pOut);
+void seawalNoteCompanion(SeawalTap*, const char *zSuffix, SeawalPlaceOf *pOf, int nWal);
 int seawalIsMovedLocked(SeawalTap*);
 void seawalDropTxnLocked(SeawalTap*);
 void seawalSyncPlaceLocked(SeawalTap*, const IndexHdr*);

@@ -12,6 +12,9 @@ import (
 
 const uriScheme = "file:"
 
+// memoryVFS is SQLite's VFS for databases in memory, which have the names of files.
+const memoryVFS = "memdb"
+
 // splitDSN splits a DSN into the name of the database and the parameters. The fragment of a URI is left out.
 func splitDSN(dsn string) (base, rawQuery string) {
 	if strings.HasPrefix(dsn, uriScheme) {
@@ -74,7 +77,7 @@ func filePath(base string, q url.Values) (string, error) {
 			return "", nil
 		}
 	}
-	if path == ":memory:" {
+	if path == ":memory:" || q.Get("vfs") == memoryVFS {
 		return "", nil
 	}
 	return path, nil
@@ -108,6 +111,16 @@ func unhex(c byte) byte {
 		return c - 'A' + 10
 	}
 	return c - '0'
+}
+
+// at is the same target by the full path of its file.
+func (t target) at(path string) target {
+	base, rawQuery := splitDSN(t.dsn)
+	if strings.HasPrefix(base, uriScheme) || strings.Contains(path, "?") {
+		path = fileURI(path)
+	}
+	t.dsn = joinDSN(path, rawQuery)
+	return t
 }
 
 // withParams is the DSN for go-sqlite3 with more parameters, in place of those of their names.

@@ -27,6 +27,7 @@ typedef void (*sqlite3_syscall_ptr)(void);
 #define SQLITE_ERROR                 1
 #define SQLITE_BUSY                  5
 #define SQLITE_NOMEM                 7
+#define SQLITE_CANTOPEN          14
 #define SQLITE_IOERR                10
 #define SQLITE_IOERR_SHORT_READ     (SQLITE_IOERR | (2<<8))
 #define SQLITE_NOTFOUND             12
