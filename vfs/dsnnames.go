@@ -35,7 +35,7 @@ var theirParams = []string{
 // storeParams are the names of the parameters that URLs of replicas have. One of them among those of the DSN comes from
 // an "&" that wasn't encoded.
 var storeParams = []string{
-	"region", "endpoint", "path_style", "profile", "provider", "insecure", "account", "identity", "known_hosts",
+	"region", "endpoint", "path_style", "profile", "provider", "create", "insecure", "account", "identity", "known_hosts",
 }
 
 // checkNames refuses a parameter that is likely to be one of ours, misspelled, or one of a replica's URL.

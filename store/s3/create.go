@@ -43,10 +43,13 @@ func (b *bucket) create(ctx context.Context, name string, body store.Body) error
 	}
 	timed, cancel := context.WithTimeout(ctx, transfer.UploadTimeout(int64(len(first))))
 	defer cancel()
-	_, err = b.client.PutObject(timed, &s3.PutObjectInput{
+	out, err := b.client.PutObject(timed, &s3.PutObjectInput{
 		Bucket: &b.name, Key: b.key(name), Body: bytes.NewReader(first), ContentLength: aws.Int64(int64(len(first))),
-		ContentMD5: contentMD5(first), IfNoneMatch: aws.String("*"),
+		ContentMD5: contentMD5(first), IfNoneMatch: b.condition,
 	})
+	if err == nil {
+		noteVersion(ctx, out.VersionId)
+	}
 	return err
 }
 
@@ -89,10 +92,13 @@ func (b *bucket) complete(ctx context.Context, name string, id *string, tags []s
 	}
 	timed, cancel := context.WithTimeout(ctx, transfer.RequestTimeout)
 	defer cancel()
-	_, err := b.client.CompleteMultipartUpload(timed, &s3.CompleteMultipartUploadInput{
-		Bucket: &b.name, Key: b.key(name), UploadId: id, IfNoneMatch: aws.String("*"),
+	out, err := b.client.CompleteMultipartUpload(timed, &s3.CompleteMultipartUploadInput{
+		Bucket: &b.name, Key: b.key(name), UploadId: id, IfNoneMatch: b.condition,
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
 	})
+	if err == nil {
+		noteVersion(ctx, out.VersionId)
+	}
 	return err
 }
 

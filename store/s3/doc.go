@@ -10,9 +10,10 @@
 //	profile=name                 instead of AWS_PROFILE
 //	account=id                   of Cloudflare R2
 //	path_style=true|false        host/bucket instead of bucket.host; on by default with an endpoint
+//	create=versions              a service without If-None-Match, which keeps versions: Backblaze B2 (versions.go)
 //	insecure=true                an endpoint with http:// that is not on this machine
 //
-// An object is created with If-None-Match: *, which the service has to support: of two
+// An object is created with If-None-Match: *, which the service has to support unless it keeps versions: of two
 // that write one name, one wins. Uploads carry Content-MD5, so a body that was damaged on its way is refused. Objects of more than
 // 8 MiB go up in parts and appear with the last request.
 package s3

@@ -17,12 +17,19 @@ import (
 	"seawal/store/internal/transfer"
 )
 
+// How a name is created that must not be there: the values of the parameter create.
+const (
+	createHeader   = "header"   // If-None-Match
+	createVersions = "versions" // byVersions
+)
+
 // settings are the parameters of a URL.
 type settings struct {
 	provider, region, endpoint, account, profile string
 
 	pathStyle *bool
 	insecure  bool
+	create    string // createHeader or createVersions; "": the provider's way
 }
 
 func parseSettings(q url.Values) (s settings, err error) {
@@ -41,6 +48,10 @@ func parseSettings(q url.Values) (s settings, err error) {
 			s.account = v[0]
 		case "profile":
 			s.profile = v[0]
+		case "create":
+			if s.create = v[0]; s.create != createHeader && s.create != createVersions {
+				return s, fmt.Errorf("parameter create is %q; write %s or %s", v[0], createHeader, createVersions)
+			}
 		case "insecure":
 			if s.insecure, err = transfer.ParseInsecure(v[0]); err != nil {
 				return s, err
@@ -52,7 +63,7 @@ func parseSettings(q url.Values) (s settings, err error) {
 			}
 			s.pathStyle = &on
 		default:
-			return s, fmt.Errorf("unknown parameter %q; there are provider, region, endpoint, account, profile, path_style and insecure, and credentials belong into the environment or ~/.aws/credentials", k)
+			return s, fmt.Errorf("unknown parameter %q; there are provider, region, endpoint, account, profile, path_style, create and insecure, and credentials belong into the environment or ~/.aws/credentials", k)
 		}
 	}
 	return s, nil
@@ -125,6 +136,10 @@ func open(ctx context.Context, u *url.URL) (store.Store, error) {
 	if cfg.Region == "" {
 		return nil, store.Permanent(fmt.Errorf("no region is known; set AWS_REGION, or write s3://%s%s?region=…", u.Host, u.Path))
 	}
+	if set.create == createVersions {
+		return &byVersions{bucket: b, known: map[string]string{}}, nil
+	}
+	b.condition = aws.String("*")
 	return b, nil
 }
 

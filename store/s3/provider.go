@@ -15,12 +15,13 @@ type provider struct {
 	host      string // the end of the names of its hosts, behind the region; "": no URL names them
 	prefix    string // of such a name, in front of the region: "s3."
 	pathStyle bool   // host/bucket in place of bucket.host
+	create    string // createVersions where there is no If-None-Match
 }
 
 // providers by the name that the parameter provider has for them. docs/STORES.md says which of them were tried.
 var providers = map[string]provider{
 	"aws":          {},
-	"backblaze":    {endpoint: "https://s3.{region}.backblazeb2.com", host: ".backblazeb2.com", prefix: "s3.", pathStyle: true},
+	"backblaze":    {endpoint: "https://s3.{region}.backblazeb2.com", host: ".backblazeb2.com", prefix: "s3.", pathStyle: true, create: createVersions},
 	"ceph":         {region: "default", pathStyle: true},
 	"digitalocean": {endpoint: "https://{region}.digitaloceanspaces.com", region: "us-east-1", host: ".digitaloceanspaces.com", pathStyle: true},
 	"garage":       {region: "garage", pathStyle: true},
@@ -127,6 +128,9 @@ func (s *settings) resolve() error {
 	}
 	if p.region != "" && (s.region == "" || strings.Contains(p.endpoint, "{region}")) {
 		s.region = p.region
+	}
+	if s.create == "" {
+		s.create = p.create
 	}
 	if s.pathStyle == nil && s.provider != "aws" {
 		s.pathStyle = &p.pathStyle

@@ -25,6 +25,8 @@ type bucket struct {
 	name   string
 	root   string // "" or with a slash at its end
 
+	condition *string // If-None-Match of what is created; nil where the service has no such thing
+
 	credentials *aws.CredentialsCache
 	signer      *signer
 }
@@ -46,9 +48,17 @@ func (b *bucket) read(ctx context.Context, name string, off, n int64) (io.ReadCl
 	if err := transfer.Begin(ctx, store.ValidateName(name), store.ValidateRange(off, n)); err != nil {
 		return nil, err
 	}
+	return b.readVersion(ctx, name, "", off, n)
+}
+
+// readVersion reads a version of an object; "": the newest one.
+func (b *bucket) readVersion(ctx context.Context, name, version string, off, n int64) (io.ReadCloser, error) {
 	return transfer.Read(ctx, transfer.Object{
 		Get: func(ctx context.Context, off, n int64) (io.ReadCloser, *int64, error) {
 			in := &s3.GetObjectInput{Bucket: &b.name, Key: b.key(name)}
+			if version != "" {
+				in.VersionId = &version
+			}
 			switch {
 			case n > 0:
 				in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", off, off+n-1))
