@@ -77,6 +77,7 @@ FUZZTIME ?= 60s
 fuzz:
 	$(GO) test ./internal/segment -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZTIME)
 	$(GO) test ./internal/segment -run '^$$' -fuzz FuzzName -fuzztime $(FUZZTIME)
+	$(GO) test ./restore -run '^$$' -fuzz FuzzReplica -fuzztime $(FUZZTIME)
 	$(GO) test ./internal/wal -run '^$$' -fuzz FuzzWAL -fuzztime $(FUZZTIME)
 
 # Not part of make test: it runs tests once for each change of test/mutants/table.txt. -list only looks whether the table is true.

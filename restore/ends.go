@@ -93,7 +93,7 @@ func (p *planner) prove(ctx context.Context, steps []Step) (bool, error) {
 			logs = append(logs, object{Name: s.name, size: s.Size, end: s.Last})
 		}
 	}
-	if len(logs) > listFooters {
+	if len(logs) > p.footers {
 		return false, nil
 	}
 	var wrong error // with the first one in order

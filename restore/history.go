@@ -337,7 +337,7 @@ func (h *history) add(name segment.Name, size int64) {
 	if b.timeline == 0 {
 		return
 	}
-	o := object{Name: name, size: size, end: min(name.Last, b.to)}
+	o := object{Name: name, size: max(size, 0), end: min(name.Last, b.to)}
 	switch {
 	case name.Kind == segment.Snapshot && name.Last >= b.from && name.Last <= b.to:
 		h.snapshots = append(h.snapshots, o)

@@ -68,14 +68,22 @@ type Span struct {
 	Next  *Point `json:"next"` // the next point behind them
 }
 
-// listFooters is the number of segments up to which List and NewPlan look at each: some
-// seconds on a distant store, and about a cent.
-const listFooters = 20_000
+// quickFooters is the number of segments up to which List and NewPlan look at each: a second on a distant store.
+const quickFooters = 256
 
 // List says what the replica can give back of a timeline, 0 being the newest, and of its
-// parents up to where it left them. It reads the footers of the segments, and
-// those with squashed commits in full. Errors as of NewPlan.
+// parents up to where it left them. Where there are at most 256 segments it reads the footer of each, and
+// those with squashed commits in full; else see Listing.Sampled, and ListAll. Errors as of NewPlan.
 func List(ctx context.Context, s store.Store, timeline uint32) (*Listing, error) {
+	return list(ctx, s, timeline, quickFooters)
+}
+
+// ListAll is List that looks at every segment, however many there are. That may take longer than a restore.
+func ListAll(ctx context.Context, s store.Store, timeline uint32) (*Listing, error) {
+	return list(ctx, s, timeline, math.MaxInt)
+}
+
+func list(ctx context.Context, s store.Store, timeline uint32, footers int) (*Listing, error) {
 	h, err := openHistory(ctx, s, timeline)
 	var lost *lostTimeline
 	if errors.As(err, &lost) {
@@ -88,6 +96,7 @@ func List(ctx context.Context, s store.Store, timeline uint32) (*Listing, error)
 		return nil, err
 	}
 	l := &lister{planner: newPlanner(s), infos: map[string]segment.Info{}}
+	l.footers = footers
 	l.hist, h.ends = h, l.ends
 	l.out = Listing{
 		Replica: h.replica.ID.String(), Database: h.replica.Name, PageSize: h.pageSizeOf(math.MaxUint64), Timeline: h.timeline(),
@@ -123,7 +132,7 @@ func (l *lister) readFooters(ctx context.Context) error {
 	for _, o := range objects {
 		l.out.Bytes += o.size
 	}
-	if len(objects) > listFooters {
+	if len(objects) > l.footers {
 		l.out.Sampled = true
 		objects = l.hist.snapshots
 	}

@@ -9,15 +9,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 
 	"seawal/internal/fsops"
 	"seawal/internal/killpoint"
 )
 
-// newFileMode is what SQLite creates databases with; the umask takes its part.
-const newFileMode = 0o644
+// newFileMode is the mode of a restored file that replaces none, and of the temporary one until it has its name. Who may read the database
+// isn't known from the replica, so nobody else may.
+const newFileMode = 0o600
 
 // sidecars are the files that SQLite keeps beside a database. A log or a journal left there
 // by another database would be replayed into the restored one.
@@ -47,8 +47,8 @@ func besides(path string) (suffixes []string, err error) {
 type output struct {
 	path    string // a symbolic link is followed: what it points to is replaced
 	exists  bool
-	mode    fs.FileMode // of the file
-	replace bool        // what is there may be replaced
+	info    fs.FileInfo // of what is there
+	replace bool        // it may be replaced
 }
 
 // openOutput looks at the output and changes nothing. skip says that there is nothing to do.
@@ -59,7 +59,7 @@ func openOutput(path string, ifMissing, force bool) (out *output, skip bool, err
 	if path, err = followLink(path); err != nil {
 		return nil, false, err
 	}
-	out = &output{path: path, mode: newFileMode, replace: force}
+	out = &output{path: path, replace: force}
 	fi, err := os.Stat(path)
 	switch {
 	case err == nil && fi.IsDir():
@@ -67,7 +67,7 @@ func openOutput(path string, ifMissing, force bool) (out *output, skip bool, err
 	case err == nil && !fi.Mode().IsRegular():
 		return nil, false, fmt.Errorf("%s is not a regular file", path)
 	case err == nil:
-		out.exists, out.mode = true, fi.Mode().Perm()
+		out.exists, out.info = true, fi
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, false, fmt.Errorf("look at output: %w", err)
 	}
@@ -114,6 +114,11 @@ func (o *output) check() error {
 	if o.exists {
 		return fmt.Errorf("%w: %s", ErrExists, o.path)
 	}
+	return o.checkSidecars()
+}
+
+// checkSidecars says whether there is a log or a journal that SQLite would replay into the restored database.
+func (o *output) checkSidecars() error {
 	for _, suffix := range sidecars[:2] {
 		if fi, err := os.Stat(o.path + suffix); err == nil && fi.Size() > 0 {
 			return fmt.Errorf("%w: %s%s was left by another database, and SQLite would replay it into the restored one", ErrExists, o.path, suffix)
@@ -125,12 +130,16 @@ func (o *output) check() error {
 // create creates the temporary file, beside the output so that a rename is all
 // that is left to do.
 func (o *output) create() (*os.File, error) {
-	f, err := os.OpenFile(o.hidden("restore"), os.O_RDWR|os.O_CREATE|os.O_EXCL, o.mode)
+	f, err := os.OpenFile(o.hidden("restore"), os.O_RDWR|os.O_CREATE|os.O_EXCL, newFileMode)
 	if err != nil {
 		return nil, fmt.Errorf("create temporary file: %w", err)
 	}
-	if o.exists { // whose mode is taken as it is
-		if err := f.Chmod(o.mode); err != nil {
+	if o.exists { // whose owner and mode are taken as they are
+		err := takeOwner(f, o.info)
+		if err == nil {
+			err = f.Chmod(o.info.Mode().Perm())
+		}
+		if err != nil {
 			return nil, errors.Join(fmt.Errorf("set mode of temporary file: %w", err), f.Close(), os.Remove(f.Name()))
 		}
 	}
@@ -146,64 +155,18 @@ func (o *output) hidden(what string) string {
 
 // publish gives the finished, synced file tmp the output's name. On an error
 // everything at the output is as it was, and tmp is still there.
-//
-// A log or journal of the old database must not meet the new one, not even
-// after a crash in the middle. So these are moved aside first, and the folder is
-// synced before the new file appears: a crash in between leaves the old
-// database, and its log under the hidden name, from where it can be moved back.
-// Deleting them first would lose the old database's last commits in such a
-// crash; deleting them last would replay them into the new one.
-func (o *output) publish(tmp string) (err error) {
-	var aside [][2]string // from, to
-	defer func() {
-		if err == nil {
-			return
-		}
-		for _, m := range aside {
-			err = errors.Join(err, fsops.Rename(m[1], m[0]))
-		}
-	}()
+func (o *output) publish(tmp string) error {
 	if o.replace {
-		suffixes, err := besides(o.path)
-		if err != nil {
-			return err
-		}
-		for _, suffix := range suffixes {
-			from, to := o.path+suffix, o.hidden("replaced"+strings.ReplaceAll(suffix, "/", "-"))
-			if err := fsops.Rename(from, to); errors.Is(err, fs.ErrNotExist) {
-				continue
-			} else if err != nil {
-				return fmt.Errorf("move %s aside: %w", from, err)
-			}
-			aside = append(aside, [2]string{from, to})
-			killpoint.Hit("restore/moved-aside")
-		}
-		if len(aside) > 0 {
-			if err := syncFolder(filepath.Dir(o.path)); err != nil {
-				return err
-			}
-		}
-		killpoint.Hit("restore/aside-synced")
-		if err := fsops.Rename(tmp, o.path); err != nil {
-			return fmt.Errorf("put restored file in place: %w", err)
-		}
-	} else if err := linkNew(tmp, o.path); err != nil {
+		return o.publishOver(tmp)
+	}
+	if err := o.checkSidecars(); err != nil { // again: it was long ago
 		return err
 	}
-	// From here on the new file is there, and nothing is put back.
-	killpoint.Hit("restore/in-place")
-	moved := aside
-	aside = nil
-	if err := syncFolder(filepath.Dir(o.path)); err != nil {
+	if err := linkNew(tmp, o.path); err != nil {
 		return err
 	}
-	killpoint.Hit("restore/in-place-synced")
-	for _, m := range moved {
-		if err := fsops.Remove(m[1]); err != nil {
-			return fmt.Errorf("remove what belonged to the replaced database: %w", err)
-		}
-	}
-	return nil
+	killpoint.Hit("restore/new-in-place")
+	return syncFolder(filepath.Dir(o.path))
 }
 
 // linkNew gives tmp the name path, unless something has it by now: a rename

@@ -122,8 +122,11 @@ func TestModeOfOutput(t *testing.T) {
 	m := small(t)
 	old := syscall.Umask(0o027)
 	defer syscall.Umask(old)
-	dir := files(t, map[string]string{"private.db": "old"}) // 0600
-	for name, want := range map[string]os.FileMode{"new.db": 0o640, "private.db": 0o600} {
+	dir := files(t, map[string]string{"private.db": "old", "shared.db": "old"}) // 0600
+	if err := os.Chmod(filepath.Join(dir, "shared.db"), 0o664); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]os.FileMode{"new.db": 0o600, "private.db": 0o600, "shared.db": 0o664} {
 		path := filepath.Join(dir, name)
 		if _, err := Run(context.Background(), m.store, Options{Output: path, Force: true}); err != nil {
 			t.Fatal(err)
@@ -219,7 +222,7 @@ func TestHoldLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lock := syscall.Flock_t{Type: syscall.F_RDLCK, Whence: io.SeekStart, Start: sharedFirst, Len: sharedSize}
+	lock := syscall.Flock_t{Type: syscall.F_RDLCK, Whence: io.SeekStart, Start: pendingByte + 2, Len: 510}
 	if err := syscall.FcntlFlock(f.Fd(), syscall.F_SETLK, &lock); err != nil {
 		t.Fatal(err)
 	}

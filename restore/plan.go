@@ -68,24 +68,31 @@ func (p *Plan) Bytes() int64 {
 // where the log ends, where a moment lies and whether a transaction inside a segment is a point. A
 // log that has a hole costs one more listing, to say what can still be restored.
 //
-// That no log segment is missing shows in their footers: a short read for each, some at a time, up to 20,000. Run
-// does without, because it reads the segments anyway, and notices as it applies them.
+// That no log segment is missing shows in their footers alone: a short read for each, some at a time, which NewPlan does where there are
+// at most 256; see Plan.Sampled, and ProvePlan. Run does without, because it reads the segments anyway, and notices as it applies them.
 //
 // Errors: ErrNoReplica, *PointError, *ObjectError for a gap, and what the store says.
 func NewPlan(ctx context.Context, s store.Store, timeline uint32, target Target) (*Plan, error) {
 	p := newPlanner(s)
-	p.proves = true
+	p.footers = quickFooters
+	return p.plan(ctx, timeline, target)
+}
+
+// ProvePlan is NewPlan that reads the footer of every log segment, however many there are. It may take longer than the restore.
+func ProvePlan(ctx context.Context, s store.Store, timeline uint32, target Target) (*Plan, error) {
+	p := newPlanner(s)
+	p.footers = math.MaxInt
 	return p.plan(ctx, timeline, target)
 }
 
 // planner makes plans for one run: again, when an object turns out to be bad or to end early.
 type planner struct {
-	store  store.Store
-	now    func() time.Time
-	proves bool              // plans are proven by footers
-	bad    map[string]flaw   // objects not to be used, by name
-	ends   map[string]uint64 // last transactions of log segments that were looked at, by name
-	hist   *history          // of the last plan
+	store   store.Store
+	now     func() time.Time
+	footers int               // how many log segments a plan may have to be proven by their footers; 0: none is
+	bad     map[string]flaw   // objects not to be used, by name
+	ends    map[string]uint64 // last transactions of log segments that were looked at, by name
+	hist    *history          // of the last plan
 }
 
 // flaw is what is wrong with an object.
@@ -174,7 +181,7 @@ func (p *planner) lookAround(ctx context.Context, target Target) (*Plan, error) 
 		return nil, err
 	}
 	proven := true
-	if p.proves {
+	if p.footers > 0 {
 		if proven, err = p.prove(ctx, steps); err != nil {
 			return nil, err
 		}

@@ -147,7 +147,9 @@ func TestPlanRequests(t *testing.T) {
 			for _, proves := range []bool{false, true} {
 				var counts store.Counts
 				p := newPlanner(store.Count(c.m.store, &counts))
-				p.proves = proves
+				if proves {
+					p.footers = len(c.m.txs)
+				}
 				plan, err := p.plan(context.Background(), c.timeline, c.target)
 				if err != nil {
 					t.Fatal(err)

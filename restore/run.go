@@ -24,8 +24,8 @@ type Options struct {
 	IfMissing bool
 
 	// Force replaces the output if it exists, with its log and journal. A database that
-	// another process has open is ErrInUse all the same. With IfMissing too,
-	// Force decides.
+	// somebody has open, at the start or when it would be replaced, is ErrInUse all the same; the package comment
+	// says what can't be seen. With IfMissing too, Force decides.
 	Force bool
 
 	// Progress is called as objects arrive, with bytes of objects done and in
@@ -77,7 +77,7 @@ type Result struct {
 // Run asks the store for everything once: a caller that wants failed requests
 // repeated gives it a store that does, store.Retry.
 //
-// Errors: ErrExists and ErrInUse, before anything is asked of the store;
+// Errors: ErrExists and ErrInUse, before anything is asked of the store, and again when all is ready;
 // ErrNoReplica; *PointError (ErrNoPoint); *ObjectError; ctx's; and what store
 // and file system say, wrapped.
 func Run(ctx context.Context, s store.Store, o Options) (Result, error) {

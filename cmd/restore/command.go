@@ -34,6 +34,7 @@ type request struct {
 	timeline    uint32
 	list        bool
 	dryRun      bool
+	thorough    bool
 	json        bool
 	ifMissing   bool
 	force       bool
@@ -66,8 +67,10 @@ database with its checksum. full also reads the finished file back and hashes ev
 of it again; it is pure Go and does not run SQLite, so whether the source was
 logically sound is for "PRAGMA integrity_check" to say. none trusts the objects' own checksums.
 
---force replaces an existing database together with its -wal, -shm and -journal, and
-refuses while a process has it open.
+--force replaces an existing database together with its -wal, -shm and -journal. It refuses
+while a process has it open: when it begins, and again right before it replaces the file, which
+is locked from then on. A process that is idle in a rollback journal mode holds no lock;
+it is found on Linux if it is of the same user, or for root. Stop others first.
 
 Exit codes: 0 done, 1 failed (of --list: nothing can be restored), 2 wrong usage, 3 no such replica or point.`
 
@@ -118,6 +121,7 @@ func (a *app) command(r *request) *cobra.Command {
 	f.Uint32Var(&r.timeline, "timeline", 0, "restore on timeline `T` (default the newest)")
 	f.BoolVar(&r.list, "list", false, "show what can be restored, and write nothing")
 	f.BoolVar(&r.dryRun, "dry-run", false, "show what would be restored, and write nothing")
+	f.BoolVar(&r.thorough, "thorough", false, "with --list and --dry-run: look at every segment, however many there are")
 	f.BoolVar(&r.json, "json", false, "write results and errors to standard output as JSON")
 	f.BoolVar(&r.ifMissing, "if-missing", false, "succeed and do nothing when the output exists")
 	f.BoolVar(&r.force, "force", false, "replace an existing output")
@@ -149,6 +153,9 @@ func (r *request) validate(args []string, given func(flag string) bool, now time
 		}
 	} else if r.output == "" && !r.dryRun {
 		return usagef("the output is missing: restore %s <output>", store.Redact(r.url))
+	}
+	if r.thorough && !r.list && !r.dryRun {
+		return usagef("--thorough goes with --list or --dry-run: a restore looks at every segment")
 	}
 	if r.ifMissing && r.force {
 		return usagef("--if-missing and --force don't go together")

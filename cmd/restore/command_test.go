@@ -80,6 +80,7 @@ func TestCommand(t *testing.T) {
 		{"too much", "URL OUT more", 2, nil, "", "too many arguments"},
 		{"unknown flag", "--follow URL OUT", 2, nil, "", "unknown flag"},
 		{"at and tx", "--at 5m --tx 3 URL OUT", 2, nil, "", "--at and --tx"},
+		{"thorough restore", "--thorough URL OUT", 2, nil, "", "--thorough goes with --list"},
 		{"list and tx", "--list --tx 3 URL", 2, nil, "", "--list and --tx"},
 		{"list and output", "--list URL OUT", 2, nil, "", "--list writes nothing"},
 		{"if missing and force", "--if-missing --force URL OUT", 2, nil, "", "--if-missing and --force"},
@@ -224,7 +225,7 @@ func TestMissingReport(t *testing.T) {
 	name := segment.LogName(1, 3)
 	ok(t, os.Remove(filepath.Join(dir, filepath.FromSlash(name))))
 	output := filepath.Join(t.TempDir(), "app.db")
-	for _, flags := range []string{"", "--dry-run", "--dry-run --tx 4", "--at 2026-03-04T12:05:30Z --dry-run"} {
+	for _, flags := range []string{"", "--dry-run", "--dry-run --thorough", "--dry-run --tx 4", "--at 2026-03-04T12:05:30Z --dry-run"} {
 		args := append([]string{"--timeline", "1"}, strings.Fields(flags)...)
 		o := runCommand(append(args, url, output)...)
 		if o.code != exitFailed || !strings.Contains(o.errOut, name+": it is missing") || !strings.Contains(o.errOut, "add --tx 1/2") {

@@ -112,7 +112,7 @@ func (a *app) printPlan(p *restore.Plan) error {
 		fmt.Fprintf(&b, "Goes around object %s: %s\n", v.Object, word(v.Reason))
 	}
 	if p.Sampled {
-		b.WriteString("There are very many segments: whether one is missing was not looked at. Restoring tells.\n")
+		b.WriteString("There are many segments: whether one is missing was not looked at. Restoring tells, and so does --thorough.\n")
 	}
 	return a.print(b.String())
 }
@@ -132,7 +132,7 @@ func (a *app) printListing(l *restore.Listing) error {
 	w.timelines(l.Timelines)
 	w.Flush() // b never fails
 	if l.Sampled {
-		b.WriteString("\nThere are very many segments: not all were looked at for squashed spans.\n")
+		b.WriteString("\nThere are many segments: not all were looked at. --thorough finds squashed spans, and what is missing in between.\n")
 	}
 	return a.print(b.String())
 }

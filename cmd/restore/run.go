@@ -107,7 +107,11 @@ func (a *app) plan(ctx context.Context, s store.Store, r *request) error {
 	if skip {
 		return a.printSkipped(r)
 	}
-	plan, err := restore.NewPlan(ctx, s, r.timeline, r.target)
+	newPlan := restore.NewPlan
+	if r.thorough {
+		newPlan = restore.ProvePlan
+	}
+	plan, err := newPlan(ctx, s, r.timeline, r.target)
 	if err != nil {
 		return err
 	}
@@ -121,7 +125,11 @@ func (a *app) plan(ctx context.Context, s store.Store, r *request) error {
 }
 
 func (a *app) list(ctx context.Context, s store.Store, r *request) error {
-	l, err := restore.List(ctx, s, r.timeline)
+	list := restore.List
+	if r.thorough {
+		list = restore.ListAll
+	}
+	l, err := list(ctx, s, r.timeline)
 	if err != nil {
 		return err
 	}

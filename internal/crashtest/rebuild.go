@@ -58,7 +58,7 @@ func (d *database) checkRebuilt(ctx context.Context, o *rebuild, killed bool) er
 	return nil
 }
 
-// checkSpared moves back what was moved aside: the database that was to be replaced must be there, with its log.
+// checkSpared looks for the database that was to be replaced: it must be there, and whole without its log if that was moved aside.
 func (d *database) checkSpared(ctx context.Context, o *rebuild) error {
 	dir := filepath.Dir(o.Output)
 	hidden := "." + filepath.Base(o.Output) + ".replaced"
@@ -72,6 +72,9 @@ func (d *database) checkSpared(ctx context.Context, o *rebuild) error {
 			continue
 		}
 		suffix = suffix[:strings.LastIndexByte(suffix, '-')] // without what makes the name its own
+		if suffix == "-wal" || suffix == "-shm" {
+			continue
+		}
 		if suffix == "-seawal-state.json" {
 			suffix = "-seawal/state.json"
 		}
