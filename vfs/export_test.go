@@ -66,3 +66,6 @@ func PollAll() {
 
 // NotDurable is an ErrNotDurable with a reason.
 func NotDurable(reason error) error { return &notDurable{reason: reason} }
+
+// FirstSeed is where tests that draw what they do begin.
+var FirstSeed = firstSeed

@@ -181,6 +181,19 @@ void seawalNoteCommitting(SeawalTail *p){
   p->nOfTxn = nToCommit(connOf(p));
 }
 
+/* Says whether a transaction of the database can be rolled back: with journal_mode=OFF it has no journal. */
+static int hasJournal(const SeawalTail *p){
+  const char *zDb;
+  int i;
+  for(i=0; (zDb = sqlite3_db_name(connOf(p), i))!=0; i++){
+    sqlite3_file *pJournal = 0;
+    if( i==TEMP_DB || tailOf(connOf(p), zDb)!=p ) continue;
+    return sqlite3_file_control(connOf(p), zDb, SQLITE_FCNTL_JOURNAL_POINTER, &pJournal)==SQLITE_OK
+        && pJournal && pJournal->pMethods;
+  }
+  return 0;
+}
+
 /* In a rollback journal mode the file is about to be synced, the last moment at which the transaction can be refused. */
 int seawalRefuseUntold(SeawalTail *p, const char *zSuper){
   sqlite3 *db = connOf(p);
@@ -189,7 +202,7 @@ int seawalRefuseUntold(SeawalTail *p, const char *zSuper){
   if( p->pWal || !p->isJournal || p->eRole!=SEAWAL_APP || p->isShared || db==0 || !settingOf(p)->isRemote ) return SQLITE_OK;
   isSeveral = zSuper!=0 || nToCommit(db)>1;
   (void)nRunning(db, &pStmt);
-  if( !isSeveral && !beginsWith(pStmt, "release") ) return SQLITE_OK;
+  if( (!isSeveral && !beginsWith(pStmt, "release")) || !hasJournal(p) ) return SQLITE_OK;
   seawalGoRefused(p->pTap->iHandle, isSeveral);
   return SEAWAL_UNTOLD;
 }

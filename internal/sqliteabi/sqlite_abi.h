@@ -66,6 +66,7 @@ typedef void (*sqlite3_syscall_ptr)(void);
 #define SQLITE_FCNTL_PRAGMA               14
 #define SQLITE_FCNTL_SYNC                 21
 #define SQLITE_FCNTL_COMMIT_PHASETWO      22
+#define SQLITE_FCNTL_JOURNAL_POINTER      28
 #define SQLITE_FCNTL_PDB                  30
 
 struct sqlite3_file {

@@ -17,7 +17,7 @@ type suite struct {
 }
 
 var suites = []suite{
-	{"./vfs", "^(TestCaptureRandom|TestHoldFaults|TestReplicasAtRandom)$", false},
+	{"./vfs", "^(TestCaptureRandom|TestHoldFaults|TestReplicasAtRandom|TestAcknowledgementOracle)$", false},
 	{"./shipper", "^(TestRandomWorkload|TestClonesAreFenced|TestClonesRace)$", true},
 	{"./internal/segment", "^(TestDeltaProperties|TestObjectProperties|TestAppendDeltaOddLengths)$", true},
 }
