@@ -80,6 +80,9 @@ func (s *Shipper) attach(ctx context.Context) error {
 		return err
 	}
 	s.setGone(nil)
+	if err := s.suspect(ctx, rep); err != nil {
+		return err
+	}
 	p, err := s.pinPatiently(ctx)
 	if err != nil {
 		return err
@@ -244,6 +247,9 @@ func (s *Shipper) meetAt(ctx context.Context, newest replica.Timeline, o origin,
 	plan, err := s.compare(ctx, o, table, p)
 	if err != nil {
 		return err
+	}
+	if err := s.isTemplate(ctx, plan.at); err != nil {
+		return errors.Join(err, plan.close())
 	}
 	if plan.reason != "" {
 		if own, ok, err := s.ownEnd(ctx, o); ok || err != nil {

@@ -101,6 +101,7 @@ func TestAttach(t *testing.T) {
 			w.loseFolder()
 			w.offline(w.tx(2))
 			w.m.checkpoint(true)
+			w.cfg.Adopt = w.sh.id // nothing proves that it is ours
 		}, 2, 8, []uint64{1, 1}},
 		{"brought back to an earlier point", true, func(w *world) {
 			w.loseFolder()

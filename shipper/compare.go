@@ -24,6 +24,14 @@ type plan struct {
 	reason   string         // why it is a difference
 }
 
+// close ends what was opened to carry the plan out.
+func (pl *plan) close() error {
+	if pl.log == nil {
+		return nil
+	}
+	return pl.log.close()
+}
+
 // searchBytes bounds how much of the log is read to find an earlier point, when
 // the state folder is there. What a loss of power takes is what SQLite has not
 // synced, at most a log or so, and that is far less encoded.
@@ -74,13 +82,8 @@ func (s *Shipper) compare(ctx context.Context, o origin, table *pagesum.Table, p
 	if found != nil || err != nil {
 		return found, err
 	}
-	if s.state == nil {
-		// Nothing but the pages tells whose the replica is. Databases that have nothing to do with each other
-		// share some: empty ones look alike, and small ones have few others.
-		if n := identical(local, table); 4*uint64(n) <= 3*uint64(table.Len()) {
-			return nil, fmt.Errorf("%w: of its %d pages at %v, %s has %d; use another URL, or move the old replica away",
-				ErrOtherDatabase, table.Len(), o.pos, s.cfg.DBPath, n)
-		}
+	if s.state == nil && !s.isAdopted(s.rep) {
+		return nil, s.stranger(s.rep, fmt.Sprintf("%s is at no point of it up to %v, and nothing else tells that it is its", s.cfg.DBPath, o.pos))
 	}
 	pl.offline = 1
 	pl.reason = "the database went on while nothing was captured, and its log is gone"
@@ -279,14 +282,4 @@ func (s *Shipper) proveByStat(pos replica.Pos) bool {
 	}
 	now := statFile(s.cfg.DBPath)
 	return now != nil && *now == *st.Clean
-}
-
-// identical counts the pages that two states share.
-func identical(a, b *pagesum.Table) (n uint32) {
-	for page := uint32(1); page <= min(a.Len(), b.Len()); page++ {
-		if a.Get(page) == b.Get(page) {
-			n++
-		}
-	}
-	return n
 }

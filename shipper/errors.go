@@ -15,6 +15,9 @@ var (
 	// ErrOtherDatabase says that the replica holds another database.
 	ErrOtherDatabase = errors.New("seawal: the replica holds another database")
 
+	// ErrReplicaExists says that the replica holds a database, and that this one began empty: it is another one, or what it holds is missing here.
+	ErrReplicaExists = errors.New("seawal: replica exists, database does not")
+
 	// ErrReplicaGone says that the replica which the state directory knows isn't in the store any more. Nothing is created, nothing is
 	// confirmed, and it goes on by itself when the replica is there again. See GoneError.
 	ErrReplicaGone = errors.New("seawal: the replica is gone")
@@ -42,7 +45,7 @@ var errNothingToDo = errors.New("nothing to do")
 // UnshippedError is what Close returns when it could not ship everything in time. The transactions are safe
 // in the database and its log; the next open ships them.
 type UnshippedError struct {
-	Commits     uint64      // committed and not known to be in the replica
+	Commits     uint64      // committed and not known to be in the replica; 0: none in this process, and it isn't known what the replica has
 	First, Last replica.Pos // of them; zero when the replica never answered
 	Bytes       int64       // encoded bytes of those that were encoded
 	Err         error       // why; nil when only the time was too short
@@ -50,6 +53,9 @@ type UnshippedError struct {
 
 func (e *UnshippedError) Error() string {
 	s := fmt.Sprintf("seawal: %d committed transactions are not in the replica", e.Commits)
+	if e.Commits == 0 {
+		s = "seawal: it isn't known whether the replica has all of the database, which nothing was committed to meanwhile"
+	}
 	if !e.Last.IsZero() {
 		s += fmt.Sprintf(" (%v to %v)", e.First, e.Last)
 	}
@@ -58,6 +64,9 @@ func (e *UnshippedError) Error() string {
 	}
 	if errors.Is(e.Err, ErrReplaced) {
 		return s
+	}
+	if e.Commits == 0 {
+		return s + "; what it lacks is shipped when the database is opened again"
 	}
 	return s + "; they are safe in the database, and shipped when it is opened again"
 }
@@ -87,7 +96,7 @@ func fatal(err error) bool {
 	if errors.Is(err, ErrReplicaGone) {
 		return false // also where another database's is in its place
 	}
-	for _, e := range []error{ErrFenced, ErrOtherDatabase, ErrReplaced} {
+	for _, e := range []error{ErrFenced, ErrOtherDatabase, ErrReplicaExists, ErrReplaced} {
 		if errors.Is(err, e) {
 			return true
 		}

@@ -168,7 +168,7 @@ func TestEmptyListingIsNotBelieved(t *testing.T) {
 				}
 				before := w.objects()
 				w.start()
-				time.Sleep(time.Minute)
+				time.Sleep(time.Minute + time.Second) // between two tries
 				if after := w.objects(); after != before {
 					t.Errorf("objects before:\n%s\nafter:\n%s", before, after)
 				}

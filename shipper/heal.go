@@ -67,6 +67,7 @@ func (s *Shipper) mendDocuments(ctx context.Context) error {
 	}
 	if r := s.rep; r.Damage != nil {
 		r.Created, r.Name = time.Now(), filepath.Base(s.cfg.DBPath)
+		r.Path = s.cfg.DBPath
 		if err := create(r.Damage, replica.AllFound, func() error { return replica.CreateReplica(ctx, s.store, r) }); err != nil {
 			return err
 		}

@@ -59,7 +59,9 @@ func (s *Shipper) createReplica(ctx context.Context) (replica.Replica, error) {
 		return replica.Replica{}, err
 	}
 	if s.fresh.ID.IsZero() {
-		s.fresh = replica.Replica{ID: segment.NewID(), PageSize: size, Created: time.Now(), Name: filepath.Base(s.cfg.DBPath), Key: pagesum.NewKey()}
+		s.fresh = replica.Replica{
+			ID: segment.NewID(), PageSize: size, Created: time.Now(), Name: filepath.Base(s.cfg.DBPath), Path: s.cfg.DBPath, Key: pagesum.NewKey(),
+		}
 		if s.state != nil {
 			// Begun by a process before. What it sent may still arrive, and has to be ours then.
 			s.fresh.ID = s.state.Replica

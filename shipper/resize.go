@@ -154,9 +154,8 @@ func (s *Shipper) meetResized(ctx context.Context, newest replica.Timeline, o or
 		s.setPageSize(p.PageSize())
 		return s.carryOut(ctx, newest, found, p)
 	}
-	if s.state == nil {
-		return fmt.Errorf("%w: at %v it has pages of %d bytes, %s has pages of %d; use another URL, or move the old replica away",
-			ErrOtherDatabase, o.pos, o.pageSize, s.cfg.DBPath, p.PageSize())
+	if s.state == nil && !s.isAdopted(s.rep) {
+		return s.stranger(s.rep, fmt.Sprintf("at %v it has pages of %d bytes, %s has pages of %d", o.pos, o.pageSize, s.cfg.DBPath, p.PageSize()))
 	}
 	own, ok, err := s.ownEnd(ctx, o)
 	if err != nil {

@@ -47,6 +47,11 @@ type Config struct {
 	OtherDirs []string
 	Only      bool
 
+	// Adopt is the id of a replica that a person has said to be this database's: without a state directory only what is exact proves that.
+	// BeganEmpty says that the database was missing or empty when it was opened: then no replica with content is its.
+	Adopt      segment.ID
+	BeganEmpty bool
+
 	Interval   time.Duration // between two segments while there are commits; 0: DefaultInterval
 	Tick       time.Duration // between two looks at the source while there is work; 0: DefaultTick
 	BatchBytes int64         // encoded bytes that close a segment early; 0: DefaultBatchBytes
@@ -343,7 +348,7 @@ func (s *Shipper) unshipped() error {
 		e.First = replica.Pos{Timeline: s.timeline, Tx: s.durable + 1}
 		e.Last = replica.Pos{Timeline: s.timeline, Tx: s.base + last}
 	}
-	if e.Commits == 0 {
+	if e.Commits == 0 && (e.Err == nil || s.standby || s.behindErr != nil || s.isCovered()) {
 		return nil
 	}
 	for _, p := range s.pending {

@@ -47,6 +47,7 @@ type Status struct {
 
 	Err     error     // last error; nil once something went well after it, unless shipping has stopped
 	ErrTime time.Time // of Err, or of the last error that is over
+	Health  Health    // all of this in a word and a sentence
 
 	Segments      uint64 // log segments shipped
 	SegmentBytes  uint64 // their size
@@ -132,6 +133,7 @@ func (s *Shipper) Status() Status {
 	if st.LagTx > 0 && oldest > 0 {
 		st.Lag = max(0, time.Since(time.Unix(0, oldest)))
 	}
+	st.Health = health(&st)
 	return st
 }
 

@@ -87,6 +87,10 @@ type Config struct {
 	// returns (_wait_for); 0: all of them.
 	WaitFor int
 
+	// Adopt is the id of a replica that this database is to go on in, on a new timeline, though nothing proves that it is the database's: its
+	// state directory is lost, and it is at no point of the replica (_adopt). The error that asks for it names the id. "": none.
+	Adopt string
+
 	Interval   time.Duration // ship at least this often while there are commits (_ship_interval); 0: DefaultInterval
 	Durability Durability    // _durability; "": Async
 	// DurabilityTimeout is how long a commit with Remote durability waits before it returns ErrNotDurable (_durability_timeout), in
@@ -164,6 +168,9 @@ func setDefault[T comparable](p *T, def T) {
 // validate says what is wrong with c, which has its defaults. Each message names the field, the
 // value and what may stand there.
 func (c Config) validate() error {
+	if _, err := c.adopted(); err != nil {
+		return err
+	}
 	switch n := max(1, len(c.Replicas)); {
 	case c.Replica != "" && len(c.Replicas) > 0:
 		return fmt.Errorf("%w: Replica and Replicas are both set; put %s into Replicas", ErrConfig, store.Redact(c.Replica))

@@ -37,6 +37,7 @@ type database struct {
 	vfsName  string
 	tap      tap
 	handle   uint64
+	isNew    bool              // there was nothing in the file when it was opened
 	found    map[string]string // what was mended before it was opened, by replica, for Stat.Notice
 	wakeR    *os.File
 	wakeW    *os.File
@@ -125,7 +126,7 @@ func openDatabase(ctx context.Context, t target, vfsName string) (*database, err
 	}
 	for _, url := range urls {
 		if d := databases.byURL[url]; d != nil {
-			return nil, fmt.Errorf("%w: %s is a replica of %s; give %s a URL of its own",
+			return nil, fmt.Errorf("%w: %s is a replica of %s; give %s a URL of its own (_replica=…)",
 				ErrReplicaInUse, store.Redact(url), d.path, path)
 		}
 	}
@@ -251,7 +252,7 @@ func prepareFrom(ctx context.Context, path, url string, cfg Config) (restored bo
 	case err != nil:
 		return false, fmt.Errorf("restoring %s from %s: %w", path, store.Redact(url), err)
 	}
-	if err = expect(path, url, cfg, rep.ID, nil); err == nil {
+	if err = errors.Join(expect(path, url, cfg, rep.ID, nil), ofAnother(path, url, rep)); err == nil {
 		err = expectPoint(path, url, cfg, restoreFile(context.WithoutCancel(ctx), s, path))
 	}
 	return err == nil, err
@@ -283,7 +284,7 @@ func (c Config) logger() *slog.Logger {
 }
 
 func newDatabase(path string, urls []string, t target, vfsName string) (*database, error) {
-	d := &database{path: path, replicas: urls, cfg: t.cfg, vfsName: vfsName, mode: t.query.Get("mode"), refs: 1}
+	d := &database{path: path, replicas: urls, cfg: t.cfg, vfsName: vfsName, mode: t.query.Get("mode"), refs: 1, isNew: hasNothing(path)}
 	var err error
 	if d.wakeR, d.wakeW, err = os.Pipe(); err != nil {
 		return nil, fmt.Errorf("making a pipe for %s: %w", path, err)

@@ -186,6 +186,7 @@ func (t *target) params() []param {
 		{"_restore", text((*string)(&t.cfg.Restore))},
 		{"_on_full", text((*string)(&t.cfg.OnFull))},
 		{"_checkpoint", text((*string)(&t.cfg.Checkpoint))},
+		{"_adopt", text(&t.cfg.Adopt)},
 		{"_wait_for", func(v string) error {
 			n, err := strconv.Atoi(v)
 			if err != nil || n < 1 {

@@ -65,7 +65,7 @@ var (
 	// ErrReplicaInUse: another database of this process has the replica URL, or this database has another.
 	ErrReplicaInUse = errors.New("seawal: replica is in use")
 	// ErrReplicaExists: the database does not exist and its replica does.
-	ErrReplicaExists = errors.New("seawal: replica exists, database does not")
+	ErrReplicaExists = shipper.ErrReplicaExists
 	// ErrNotReplicated: the database has no replica to ask about.
 	ErrNotReplicated = errors.New("seawal: database is not replicated")
 	// ErrReplaced: the database file was deleted, replaced or emptied while it was open.

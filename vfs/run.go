@@ -61,6 +61,10 @@ func (r *run) inOrder() (all []*shipper.Shipper) {
 }
 
 func (d *database) newLink(ctx context.Context, url string, i int, c *cursor, log *slog.Logger) (*link, error) {
+	adopted, err := d.cfg.adopted()
+	if err != nil {
+		return nil, err
+	}
 	raw, err := store.Open(ctx, url)
 	if err != nil {
 		return nil, fmt.Errorf("replica of %s: %w", d.path, err)
@@ -70,6 +74,7 @@ func (d *database) newLink(ctx context.Context, url string, i int, c *cursor, lo
 	l.source = &source{cursor: c, tap: d.tap, path: d.path, index: i, dial: d.dialReader}
 	l.shipper, err = shipper.New(shipper.Config{
 		Source: l.source, DBPath: d.path, StateDir: l.folder, OtherDirs: otherStateFolders(d.path, l.folder), Only: len(d.replicas) == 1,
+		Adopt: adopted, BeganEmpty: d.isNew,
 		Interval: d.cfg.Interval,
 		Logger:   log.With("replica", store.Redact(url)), Found: d.found[url], RetryWait: d.cfg.retryWait, BatchBytes: d.cfg.batchBytes,
 		Open: func(_ context.Context, onError func(store.Failure)) (store.Store, error) {

@@ -1,12 +1,14 @@
 package vfs_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"seawal/shipper"
 	"seawal/vfs"
 )
 
@@ -171,8 +173,8 @@ func TestReplicaOfACopyOfTheDatabase(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond) // polls: nothing tells
 	}
-	if err := db.Close(); err != nil {
-		t.Errorf("closing, with nothing committed: %v", err)
+	if err := db.Close(); !errors.Is(err, shipper.ErrOtherDatabase) {
+		t.Errorf("closing, with nothing committed and nothing shipped: %v, want %v", err, shipper.ErrOtherDatabase)
 	}
 	if st := round(t, other, 0, b); st.Durable.Timeline != 1 {
 		t.Errorf("the other database goes on at %v", st.Durable)

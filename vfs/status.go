@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"seawal/shipper"
 	"seawal/store"
 )
 
@@ -13,6 +14,7 @@ type ReplicaStat struct {
 	Replica string `json:"replica"` // URL, without credentials
 	Mode    string `json:"mode"`    // attaching, standby, empty, snapshot, shipping, behind or stopped
 	Fenced  bool   `json:"fenced"`  // stopped because another writer has the replica
+	Health  Health `json:"health"`  // all that follows in a word (ok, behind, blocked, damaged, gone, fenced, not replicated) and a sentence
 
 	Captured Pos `json:"captured"` // last commit of the database; zero until the replica has answered once
 	Durable  Pos `json:"durable"`  // last transaction that the replica has; likewise
@@ -35,6 +37,21 @@ type ReplicaStat struct {
 	NoticeTime time.Time `json:"notice_time,omitzero"` // when
 
 	Requests store.Usage `json:"requests"` // to the store, by class, since the database was opened
+}
+
+// Health is a replica's state in one word and one sentence, for an operator.
+type Health = shipper.Health
+
+// HealthWords are all words that a Health may have, from the best to the worst.
+var HealthWords = shipper.Words
+
+// upWithin is how old the oldest commit that a replica lacks may be while it counts as up.
+const upWithin = time.Minute
+
+// Up says whether nobody has to be called for a replica: its Health is ok; or it is behind, nothing has failed, and what it lacks is less
+// than a minute old. The metric seawal_up is 1 then.
+func (r *ReplicaStat) Up() bool {
+	return r.Health.Word == shipper.WordOK || r.Health.Word == shipper.WordBehind && r.LastError == "" && r.Lag < upWithin
 }
 
 // Stat is how the replication of a database is going. Its JSON is what PRAGMA seawal_status returns.
@@ -83,13 +100,16 @@ func (d *database) statusOf(r *run) Stat {
 	if len(all) > 1 {
 		st.ReplicaStat, st.Replicas = deciding(all, r.waitFor), all
 	}
+	if st.LogFull && (st.Health.Word == shipper.WordOK || st.Health.Word == shipper.WordBehind) {
+		st.Health = Health{Word: shipper.WordBlocked, Sentence: "writers wait until the log, which has grown past MaxWAL, has been read: " + st.Health.Sentence}
+	}
 	return st
 }
 
 func (l *link) status() ReplicaStat {
 	s := l.shipper.Status()
 	st := ReplicaStat{
-		Replica: store.Redact(l.url), Mode: string(s.Mode), Fenced: s.Fenced,
+		Replica: store.Redact(l.url), Mode: string(s.Mode), Fenced: s.Fenced, Health: s.Health,
 		Captured: s.Captured, Durable: s.Durable,
 		LagTransactions: s.LagTx, LagBytes: s.LagBytes, Lag: s.Lag,
 		LastErrorTime: s.ErrTime,

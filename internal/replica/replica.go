@@ -17,7 +17,8 @@ type Replica struct {
 	ID       segment.ID `json:"id"`        // random; every segment carries it
 	PageSize int        `json:"page_size"` // of the first timeline, bytes; a later one may have another
 	Created  time.Time  `json:"created"`
-	Name     string     `json:"name"` // base name of the database, for people
+	Name     string     `json:"name"`           // base name of the database, for people
+	Path     string     `json:"path,omitempty"` // of the database where it was when the replica was created; "": not known
 
 	// Key is the secret of the page checksums in all of its segments; 0: they have none, as in replicas made by earlier versions.
 	Key pagesum.Key `json:"page_key,omitempty"`

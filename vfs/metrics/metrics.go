@@ -20,6 +20,7 @@ var (
 	ofDatabase = []string{"database"}
 	ofReplica  = []string{"database", "replica"}
 	ofClass    = []string{"database", "replica", "class"}
+	ofWord     = []string{"database", "replica", "word"}
 )
 
 func desc(name, help string, labels []string) *prometheus.Desc {
@@ -53,8 +54,8 @@ var databaseFigures = []figure[vfs.Stat]{
 }
 
 var replicaFigures = []figure[vfs.ReplicaStat]{
-	{desc("up", "1 while nothing holds shipping up, 0 while there is an error.", ofReplica), prometheus.GaugeValue,
-		func(s *vfs.ReplicaStat) float64 { return truth(s.LastError == "") }},
+	{desc("up", "1 while nobody has to be called: health is ok, or behind for less than a minute and without an error.", ofReplica), prometheus.GaugeValue,
+		func(s *vfs.ReplicaStat) float64 { return truth(s.Up()) }},
 	{desc("fenced", "1 when another writer has the replica.", ofReplica), prometheus.GaugeValue,
 		func(s *vfs.ReplicaStat) float64 { return truth(s.Fenced) }},
 	{desc("timeline", "Timeline of the replica; 0 before it has answered.", ofReplica), prometheus.GaugeValue,
@@ -82,6 +83,7 @@ var replicaFigures = []figure[vfs.ReplicaStat]{
 }
 
 var (
+	health        = desc("health", "1 for the word that says how the replica is, 0 for the others: ok, behind, blocked, damaged, gone, fenced, not replicated.", ofWord)
 	requests      = desc("store_requests_total", "Requests to the store, by class: create, read, stat, list, delete.", ofClass)
 	requestErrors = desc("store_request_errors_total", "Requests to the store that failed.", ofClass)
 	requestBytes  = desc("store_bytes_total", "Bytes sent to the store (create) or received from it (read).", ofClass)
@@ -110,6 +112,7 @@ func (Collector) Describe(out chan<- *prometheus.Desc) {
 	for _, f := range replicaFigures {
 		out <- f.desc
 	}
+	out <- health
 	out <- requests
 	out <- requestErrors
 	out <- requestBytes
@@ -134,6 +137,9 @@ func (Collector) Collect(out chan<- prometheus.Metric) {
 func collectReplica(out chan<- prometheus.Metric, database string, r *vfs.ReplicaStat) {
 	for _, f := range replicaFigures {
 		out <- prometheus.MustNewConstMetric(f.desc, f.kind, f.value(r), database, r.Replica)
+	}
+	for _, word := range vfs.HealthWords {
+		out <- prometheus.MustNewConstMetric(health, prometheus.GaugeValue, truth(r.Health.Word == word), database, r.Replica, string(word))
 	}
 	for _, c := range []struct {
 		class string

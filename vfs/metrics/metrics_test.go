@@ -82,6 +82,17 @@ func TestCollector(t *testing.T) {
 			}
 		}
 	}
+	words := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "seawal_health" {
+				words[m.GetLabel()[2].GetValue()] += m.GetGauge().GetValue()
+			}
+		}
+	}
+	if words["ok"] != 3 || words["gone"] != 0 || len(words) != 7 {
+		t.Errorf("health of 3 replicas: %v", words)
+	}
 	for name, left := range want {
 		if len(left) > 0 {
 			t.Errorf("%s is not reported for %v", name, left)
