@@ -75,6 +75,10 @@ func registerShim(name, lower string) error {
 		return fmt.Errorf("%w: the program is linked with SQLite %s, which can corrupt a WAL database when its log is restarted; "+
 			"use 3.51.3 or later (a newer go-sqlite3 brings it), or the fixed 3.50.7 or 3.44.6", ErrSQLiteVersion, C.GoString(C.sqlite3_libversion()))
 	}
+	if sign := C.seawal_codec(); sign != nil {
+		return fmt.Errorf("%w: the SQLite in the program encrypts databases (it has %s), and its commits can't be captured as they are stored; "+
+			"link go-sqlite3's own SQLite, or open this database without a replica (_replica=none)", ErrCodec, C.GoString(sign))
+	}
 	ckey := C.CString(ourKey)
 	defer C.free(unsafe.Pointer(ckey))
 	C.seawal_set_key(ckey)

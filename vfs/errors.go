@@ -60,6 +60,8 @@ var (
 	ErrDSN = errors.New("seawal: bad data source name")
 	// ErrConfig: a Config field or DSN parameter has a value that is not allowed.
 	ErrConfig = errors.New("seawal: bad configuration")
+	// ErrCodec: the program is linked with a SQLite that encrypts, SQLCipher or SQLite3 Multiple Ciphers.
+	ErrCodec = errors.New("seawal: databases of an encrypting SQLite are not replicated")
 	// ErrSQLiteVersion: the SQLite in the program must not be trusted with a WAL database.
 	ErrSQLiteVersion = errors.New("seawal: SQLite is too old")
 	// ErrReplicaInUse: another database of this process has the replica URL, or this database has another.

@@ -135,7 +135,7 @@ static int walWrite(sqlite3_file *pFile, const void *pBuf, int nByte, i64 iOfst)
   int szSlot = (int)slotSize(pTap);
   int rc = SQLITE_OK;
   if( nByte==WAL_FRAME_HDRSIZE && get4(&a[4])!=0 ) seawalNoteCommitting(p->pMain);
-  if( p->pMain->isWriter && pTap->szPage && iOfst>=WAL_HDRSIZE ){
+  if( p->isStraight && p->pMain->isWriter && pTap->szPage && iOfst>=WAL_HDRSIZE ){
     u32 iFrame = (u32)((iOfst-WAL_HDRSIZE)/szSlot) + 1;
     i64 iStart = frameOffset(pTap, iFrame);
     int isNext = p->nHold>0 && iOfst==p->iHold+p->nHold;
@@ -782,6 +782,7 @@ static int shimOpen(sqlite3_vfs *pVfs, const char *zName, sqlite3_file *pFile, i
   p->iReadLock = -1;
   if( pMain ){
     p->pMain = pMain;
+    p->isStraight = ((SeawalVfs*)pVfs)->isStraight;
     pMain->pWal = pFile;
     seawalNoteCompanion(pTap, "-wal", &pTap->wal, 1);
   }else{
@@ -881,6 +882,32 @@ int seawal_full_pathname(const char *zVfs, const char *zPath, char *zOut, int nO
   return pVfs->xFullPathname(pVfs, zPath, min(nOut, pVfs->mxPathname+1), zOut);
 }
 
+#ifdef __ELF__
+int sqlite3_key(sqlite3*, const void*, int) __attribute__((weak));
+#endif
+
+const char *seawal_codec(void){
+  sqlite3_vfs *p;
+#ifdef __ELF__
+  if( sqlite3_key!=0 ) return "sqlite3_key";
+#endif
+  if( sqlite3_compileoption_used("HAS_CODEC") ) return "SQLITE_HAS_CODEC";
+  for(p=sqlite3_vfs_find(0); p; p=p->pNext){
+    if( strncmp(p->zName, "multipleciphers", 15)==0 ) return p->zName;
+  }
+  return 0;
+}
+
+/* Says whether a VFS is one of SQLite's own for Unix, which share their xOpen, or one of ours that says so. Any other may do to a page what it
+** does by the size and the place of a write: a cipher encrypts a page that is written as a page, and lets a frame header pass. One
+** write with both would get by it as plain text. */
+static int isStraight(sqlite3_vfs *pVfs){
+  sqlite3_vfs *pUnix = sqlite3_vfs_find("unix");
+  sqlite3_vfs *pExcl = sqlite3_vfs_find("unix-excl");
+  if( pUnix && pExcl && pUnix->xOpen==pExcl->xOpen && pVfs->xOpen==pUnix->xOpen ) return 1;
+  return pVfs->iVersion>=3 && pVfs->xGetSystemCall && pVfs->xGetSystemCall(pVfs, SEAWAL_HANDS_ON)!=0;
+}
+
 int seawal_shim_register(const char *zName, const char *zLower, const char **pzErr){
   sqlite3_vfs *pLower = sqlite3_vfs_find(zLower);
   SeawalVfs *p;
@@ -898,6 +925,7 @@ int seawal_shim_register(const char *zName, const char *zLower, const char **pzE
   p = calloc(1, sizeof(*p));
   if( p==0 ){ rc = SQLITE_NOMEM; *pzErr = "out of memory"; goto register_done; }
   p->pLower = pLower;
+  p->isStraight = isStraight(pLower);
   p->base.iVersion = min(pLower->iVersion, 3);
   p->base.szOsFile = ((pLower->szOsFile+7)&~7) + (int)sizeof(SeawalTail);
   p->base.mxPathname = pLower->mxPathname;

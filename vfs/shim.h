@@ -105,6 +105,9 @@ int seawal_shim_register(const char *zName, const char *zLower, const char **pzE
 /* Says whether a SQLite of this version number may be used: it has the fix of the WAL-reset bug. */
 int seawal_version_ok(int iVersion);
 
+/* What tells that the program's SQLite encrypts databases; 0: it doesn't. */
+const char *seawal_codec(void);
+
 /* Full pathname as the VFS zName makes it: the identity of a database. Returns an SQLite code. */
 int seawal_full_pathname(const char *zVfs, const char *zPath, char *zOut, int nOut);
 

@@ -147,6 +147,7 @@ struct SeawalTail {
   /* WAL files only */
   i64 iHold;                 /* file offset of the first held byte */
   int nHold;                 /* bytes held in pTap->aHold; >0 only while pMain->isWriter */
+  int isStraight;            /* SeawalVfs.isStraight */
   int isHoldCommit;          /* the frame being held commits */
   int isHeader;              /* EXCLUSIVE only: the last write was a frame header, at iHold; aHold has it */
 };
@@ -250,6 +251,7 @@ struct SeawalTap {
 struct SeawalVfs {
   sqlite3_vfs base;          /* must be first */
   sqlite3_vfs *pLower;       /* what the shim lies over */
+  int isStraight;            /* what is written arrives as it is, wherever it lies in a write: writes may be joined */
   SeawalVfs *pNext;          /* next in shimVfs; shimMutex */
 };
 

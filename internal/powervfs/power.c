@@ -296,6 +296,16 @@ static int powerSleep(sqlite3_vfs *p, int us){ return ORIGVFS(p)->xSleep(ORIGVFS
 static int powerCurrentTime(sqlite3_vfs *p, double *pOut){ return ORIGVFS(p)->xCurrentTime(ORIGVFS(p), pOut); }
 static int powerGetLastError(sqlite3_vfs *p, int n, char *z){ return ORIGVFS(p)->xGetLastError(ORIGVFS(p), n, z); }
 static int powerCurrentTimeInt64(sqlite3_vfs *p, i64 *pOut){ return ORIGVFS(p)->xCurrentTimeInt64(ORIGVFS(p), pOut); }
+static int powerSetSystemCall(sqlite3_vfs *pVfs, const char *zName, sqlite3_syscall_ptr x){
+  return ORIGVFS(pVfs)->xSetSystemCall(ORIGVFS(pVfs), zName, x);
+}
+static sqlite3_syscall_ptr powerGetSystemCall(sqlite3_vfs *pVfs, const char *zName){
+  if( strcmp(zName, SEAWAL_HANDS_ON)==0 ) return (sqlite3_syscall_ptr)powerOpen;
+  return ORIGVFS(pVfs)->xGetSystemCall(ORIGVFS(pVfs), zName);
+}
+static const char *powerNextSystemCall(sqlite3_vfs *pVfs, const char *zName){
+  return ORIGVFS(pVfs)->xNextSystemCall(ORIGVFS(pVfs), zName);
+}
 
 int seawalPowerRegister(const char *zName, PowerVfs **pp){
   sqlite3_vfs *pLower = sqlite3_vfs_find(0);
@@ -316,7 +326,7 @@ int seawalPowerRegister(const char *zName, PowerVfs **pp){
   pthread_mutex_unlock(&powerMutex);
   pthread_mutex_init(&p->mutex, 0);
   p->base = (sqlite3_vfs){
-    .iVersion = 2,
+    .iVersion = 3,
     .szOsFile = ((pLower->szOsFile + 7) & ~7) + (int)sizeof(PowerTail),
     .mxPathname = pLower->mxPathname,
     .zName = zCopy,
@@ -334,6 +344,9 @@ int seawalPowerRegister(const char *zName, PowerVfs **pp){
     .xCurrentTime = powerCurrentTime,
     .xGetLastError = powerGetLastError,
     .xCurrentTimeInt64 = powerCurrentTimeInt64,
+    .xSetSystemCall = powerSetSystemCall,
+    .xGetSystemCall = powerGetSystemCall,
+    .xNextSystemCall = powerNextSystemCall,
   };
   *pp = p;
   return sqlite3_vfs_register(&p->base, 0);

@@ -135,6 +135,11 @@ void sqlite3_mutex_free(sqlite3_mutex*);
 void sqlite3_mutex_enter(sqlite3_mutex*);
 void sqlite3_mutex_leave(sqlite3_mutex*);
 sqlite3_vfs *sqlite3_vfs_find(const char *zVfsName);
+int sqlite3_compileoption_used(const char *zOptName);
+
+/* A VFS of ours whose xGetSystemCall answers this name hands every byte on as it is, wherever it lies in a write. */
+#define SEAWAL_HANDS_ON "seawal_hands_on"
+
 int sqlite3_vfs_register(sqlite3_vfs*, int makeDflt);
 int sqlite3_vfs_unregister(sqlite3_vfs*);
 sqlite3_file *sqlite3_database_file_object(const char*);

@@ -57,6 +57,7 @@ struct TraceVfs {
   sqlite3_vfs base;           /* Methods; pAppData is the lower VFS */
   sqlite3_mutex *pMutex;      /* Guards every field below */
   int mxMethods;              /* Highest iVersion to offer, 0: any. Constant */
+  int isOpaque;               /* Doesn't say that it hands on what is written */
   int eRecord;                /* TRACE_OFF, TRACE_CALLS or TRACE_CONTENT */
   u32 idLast;                 /* Last TraceFile.id given out */
   TraceFile *pFirst;          /* All open files */
@@ -908,11 +909,19 @@ static sqlite3_syscall_ptr traceGetSystemCall(
   sqlite3_vfs *pVfs,
   const char *zName
 ){
+  if( strcmp(zName, SEAWAL_HANDS_ON)==0 ){
+    return ((TraceVfs*)pVfs)->isOpaque ? 0 : (sqlite3_syscall_ptr)traceOpen;
+  }
   return ORIGVFS(pVfs)->xGetSystemCall(ORIGVFS(pVfs), zName);
 }
 static const char *traceNextSystemCall(sqlite3_vfs *pVfs, const char *zName){
   return ORIGVFS(pVfs)->xNextSystemCall(ORIGVFS(pVfs), zName);
 }
+
+/*
+** Be a VFS that may do anything to what is written.
+*/
+void seawalTraceOpaque(TraceVfs *p){ p->isOpaque = 1; }
 
 /*
 ** Register a tracing VFS.  The name is kept behind the object.

@@ -32,6 +32,8 @@ type Options struct {
 	// MaxContent bounds the bytes of paths and of recorded content in the log;
 	// 0 means 64 MiB. What finds it full is lost likewise.
 	MaxContent int64
+	// Opaque makes it a VFS that may do anything to what is written, as far as seawal knows: writes aren't joined above it.
+	Opaque bool
 }
 
 // Trace is a registered tracing VFS. Its methods are safe for concurrent use.
@@ -64,6 +66,9 @@ func Register(name, lower string, o Options) (*Trace, error) {
 		C.sqlite3_int64(o.MaxEvents), C.sqlite3_int64(o.MaxContent), &t.vfs))
 	switch rc {
 	case OK:
+		if o.Opaque {
+			C.seawalTraceOpaque(t.vfs)
+		}
 		return t, nil
 	case Misuse:
 		return nil, fmt.Errorf("register VFS %q: the name is taken", name)

@@ -117,6 +117,9 @@ int seawalTraceRegister(
   sqlite3_int64 mxEvent, sqlite3_int64 mxKeep, TraceVfs **pp
 );
 
+/* Don't say that what is written is handed on as it is. */
+void seawalTraceOpaque(TraceVfs*);
+
 /* SQLITE_BUSY while one of its files is open. */
 int seawalTraceUnregister(TraceVfs*);
 

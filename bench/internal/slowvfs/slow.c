@@ -212,6 +212,16 @@ static int slowUsleep(sqlite3_vfs *p, int us){ return ORIGVFS(p)->xSleep(ORIGVFS
 static int slowCurrentTime(sqlite3_vfs *p, double *pOut){ return ORIGVFS(p)->xCurrentTime(ORIGVFS(p), pOut); }
 static int slowGetLastError(sqlite3_vfs *p, int n, char *z){ return ORIGVFS(p)->xGetLastError(ORIGVFS(p), n, z); }
 static int slowCurrentTimeInt64(sqlite3_vfs *p, i64 *pOut){ return ORIGVFS(p)->xCurrentTimeInt64(ORIGVFS(p), pOut); }
+static int slowSetSystemCall(sqlite3_vfs *pVfs, const char *zName, sqlite3_syscall_ptr x){
+  return ORIGVFS(pVfs)->xSetSystemCall(ORIGVFS(pVfs), zName, x);
+}
+static sqlite3_syscall_ptr slowGetSystemCall(sqlite3_vfs *pVfs, const char *zName){
+  if( strcmp(zName, SEAWAL_HANDS_ON)==0 ) return (sqlite3_syscall_ptr)slowOpen;
+  return ORIGVFS(pVfs)->xGetSystemCall(ORIGVFS(pVfs), zName);
+}
+static const char *slowNextSystemCall(sqlite3_vfs *pVfs, const char *zName){
+  return ORIGVFS(pVfs)->xNextSystemCall(ORIGVFS(pVfs), zName);
+}
 
 int seawalSlowRegister(const char *zName, long long nsSync, long long nsRead){
   sqlite3_vfs *pLower = sqlite3_vfs_find(0);
@@ -229,7 +239,7 @@ int seawalSlowRegister(const char *zName, long long nsSync, long long nsRead){
   p->nsSync = nsSync;
   p->nsRead = nsRead;
   p->base = (sqlite3_vfs){
-    .iVersion = 2,
+    .iVersion = 3,
     .szOsFile = szLower + (int)sizeof(SlowTail),
     .mxPathname = pLower->mxPathname,
     .zName = zCopy,
@@ -247,6 +257,9 @@ int seawalSlowRegister(const char *zName, long long nsSync, long long nsRead){
     .xCurrentTime = slowCurrentTime,
     .xGetLastError = slowGetLastError,
     .xCurrentTimeInt64 = slowCurrentTimeInt64,
+    .xSetSystemCall = slowSetSystemCall,
+    .xGetSystemCall = slowGetSystemCall,
+    .xNextSystemCall = slowNextSystemCall,
   };
   return sqlite3_vfs_register(&p->base, 0);
 }
