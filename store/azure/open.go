@@ -48,7 +48,7 @@ func open(_ context.Context, u *url.URL) (store.Store, error) {
 	transport.MaxIdleConnsPerHost = 16
 	transport.IdleConnTimeout = 60 * time.Second
 	transport.ResponseHeaderTimeout = transfer.RequestTimeout
-	s := &blobs{http: &http.Client{Transport: transport}, name: u.Host}
+	s := &blobs{http: &http.Client{Transport: transfer.Signed{Base: transport, Check: checkSign}}, name: u.Host}
 	if root := strings.Trim(u.Path, "/"); root != "" {
 		s.root = root + "/"
 	}

@@ -106,7 +106,7 @@ func (b *bucket) newClient() (*storage.Client, error) {
 		}
 	}
 	// One interface for all: the other one, which reads take by default, knows its own host only, and an emulator may be reached by another.
-	c, err := storage.NewClient(b.life, option.WithHTTPClient(&http.Client{Transport: transport}), storage.WithJSONReads())
+	c, err := storage.NewClient(b.life, option.WithHTTPClient(&http.Client{Transport: transfer.Signed{Base: transport, Check: checkSign}}), storage.WithJSONReads())
 	if err != nil {
 		return nil, store.Permanent(fmt.Errorf("make a client: %w", err))
 	}

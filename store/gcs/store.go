@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"net/http"
 	"strings"
 
 	"cloud.google.com/go/storage"
@@ -36,6 +37,12 @@ func (b *bucket) read(ctx context.Context, name string, off, n int64) (io.ReadCl
 	return transfer.Read(ctx, transfer.Object{
 		Get: func(ctx context.Context, off, n int64) (io.ReadCloser, *int64, error) {
 			r, err := objects.Object(b.root+name).NewRangeReader(ctx, off, n)
+			var unsigned *transfer.UnsignedError
+			if errors.As(err, &unsigned) && unsigned.Status == http.StatusNotFound {
+				if _, serr := b.stat(ctx, name); serr != nil {
+					err = serr // whose answer has a form
+				}
+			}
 			if err != nil {
 				return nil, nil, err
 			}

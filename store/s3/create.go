@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/md5"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -63,6 +65,9 @@ func (b *bucket) createInParts(ctx context.Context, name string, in io.Reader, f
 	short, cancel := context.WithTimeout(ctx, transfer.RequestTimeout)
 	out, err := b.client.CreateMultipartUpload(short, &s3.CreateMultipartUploadInput{Bucket: &b.name, Key: b.key(name)})
 	cancel()
+	if err == nil && aws.ToString(out.UploadId) == "" {
+		err = &transfer.UnsignedError{Status: http.StatusOK, Err: errors.New("it begins no upload")}
+	}
 	if err != nil {
 		return err
 	}
@@ -96,6 +101,9 @@ func (b *bucket) complete(ctx context.Context, name string, id *string, tags []s
 		Bucket: &b.name, Key: b.key(name), UploadId: id, IfNoneMatch: b.condition,
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
 	})
+	if err == nil && aws.ToString(out.ETag) == "" {
+		err = &transfer.UnsignedError{Status: http.StatusOK, Err: errors.New("it has no ETag")}
+	}
 	if err == nil {
 		noteVersion(ctx, out.VersionId)
 	}

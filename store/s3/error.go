@@ -12,6 +12,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"seawal/store"
+	"seawal/store/internal/transfer"
 )
 
 // status is the HTTP status that an error came with; 0 when none did.
@@ -47,6 +48,10 @@ func (b *bucket) wrap(ctx context.Context, op store.Op, name string, err error) 
 // classify turns what the service said into what the contract has for it.
 func (b *bucket) classify(op store.Op, err error) error {
 	permanent := func(way string) error { return store.Permanent(fmt.Errorf("%s: %w", way, err)) }
+	var unsigned *transfer.UnsignedError
+	if errors.As(err, &unsigned) && code(err) == "" {
+		return err
+	}
 	s, c := status(err), code(err)
 	switch {
 	case c == "NoSuchBucket":

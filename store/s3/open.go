@@ -155,7 +155,7 @@ func setTransport(t *http.Transport) {
 func newHTTPClient(cfg aws.Config) *http.Client {
 	c := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	if b, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
-		c.Transport = b.GetTransport()
+		c.Transport = transfer.Signed{Base: b.GetTransport(), Check: checkSign}
 	}
 	return c
 }

@@ -96,10 +96,16 @@ func (b *bucket) stat(ctx context.Context, name string) (store.Object, error) {
 	short, cancel := context.WithTimeout(ctx, transfer.RequestTimeout)
 	defer cancel()
 	out, err := b.client.HeadObject(short, &s3.HeadObjectInput{Bucket: &b.name, Key: b.key(name)})
+	if isUnsigned404(err) {
+		err = errors.Join(b.exists(short, name), err)
+	}
 	if err != nil {
 		return store.Object{}, err
 	}
-	return store.Object{Name: name, Size: aws.ToInt64(out.ContentLength)}, nil
+	if out.ContentLength == nil {
+		return store.Object{}, errors.New("the service does not say how long the object is")
+	}
+	return store.Object{Name: name, Size: *out.ContentLength}, nil
 }
 
 // List implements store.Store.
@@ -142,7 +148,11 @@ func (b *bucket) page(ctx context.Context, in *s3.ListObjectsV2Input) (*s3.ListO
 	}
 	short, cancel := context.WithTimeout(ctx, transfer.RequestTimeout)
 	defer cancel()
-	return b.client.ListObjectsV2(short, in)
+	out, err := b.client.ListObjectsV2(short, in)
+	if err == nil {
+		err = checkPage(out, in.ContinuationToken)
+	}
+	return out, err
 }
 
 // Delete implements store.Store. Where versions are kept, the object is hidden by a delete marker.
