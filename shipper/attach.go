@@ -151,6 +151,7 @@ func (s *Shipper) publish(durable replica.Pos, base uint64) {
 		s.mapped, s.base, s.mappedOn = true, base, durable.Timeline
 	}
 	s.timeline, s.durable, s.goneErr = durable.Timeline, durable.Tx, nil
+	s.countLocked(durable, s.opening.Timeline == durable.Timeline)
 	s.broadcastLocked()
 }
 
@@ -350,7 +351,7 @@ func (s *Shipper) carryOut(ctx context.Context, newest replica.Timeline, plan *p
 	killpoint.Hit("shipper/attach-decided")
 	s.setTable(plan.table)
 	s.place = plan.place
-	s.state = &state{Format: stateFormat, Replica: s.id, Writer: s.writer, Position: at, Time: s.latest, After: plan.table.Total().String(), Place: plan.place}
+	s.state = &state{Format: stateFormat, Replica: s.id, Writer: s.writer, Position: at, Time: s.latest, After: plan.table.Total().String(), Place: plan.place, Census: s.censusNow()}
 	if err := saveState(s.cfg.StateDir, s.state); err != nil {
 		return err
 	}

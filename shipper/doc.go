@@ -70,6 +70,7 @@
 //	                    context ended; an error that is fatal only
 //	                    makes it let go of what is captured
 //	uploader  drain     drain has closed its queue of batches           by drain, before it ends
+//	look      drain     its request has been answered, or drain ends        by drain
 //	hearing   drain     drain gives the lock of the state folder back   by drain
 //
 // There are no others. A snapshot is uploaded by drain itself, and encoded by

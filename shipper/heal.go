@@ -27,6 +27,9 @@ func (s *Shipper) heal(ctx context.Context, newest replica.Timeline, damage erro
 		s.sawDamage = true
 		return origin{}, damage
 	}
+	s.mu.Lock()
+	s.census = nil // what is missing of the timelines up to here is known
+	s.mu.Unlock()
 	o := origin{takeover: whyHeal(r, damage)}
 	if !r.At.IsZero() {
 		reason := o.takeover

@@ -40,6 +40,9 @@ func (s *Shipper) isConfirmed() bool {
 func (s *Shipper) identify(rep replica.Replica) error {
 	if s.state != nil && s.state.Replica != rep.ID && !s.isConfirmed() {
 		s.state, s.table = nil, nil
+		s.mu.Lock()
+		s.census = nil
+		s.mu.Unlock()
 	}
 	if s.state == nil {
 		if err := s.adopt(rep.ID); err != nil {

@@ -25,6 +25,8 @@ func (s *Shipper) drain(ctx context.Context) error {
 	s.setMode(ModeShipping)
 	timer := time.NewTimer(s.cfg.Tick)
 	defer timer.Stop()
+	looks, endLooks := context.WithCancel(ctx)
+	defer func() { endLooks(); s.lookers.Wait() }()
 	quiet := 0
 	for {
 		if err := s.failed(); err != nil {
@@ -38,6 +40,9 @@ func (s *Shipper) drain(ctx context.Context) error {
 		if err == nil && s.due() {
 			s.nextDue = time.Now().Add(s.cfg.Interval)
 			err = s.closeBatch(ctx)
+		}
+		if err == nil {
+			err = s.mayLook(looks)
 		}
 		switch {
 		case errors.Is(err, ErrReplaced):
@@ -149,6 +154,9 @@ func (s *Shipper) wait(ctx context.Context, timer *time.Timer, quiet int) error 
 		if s.batch != nil && len(s.uploads) == 0 {
 			sleep = max(0, time.Until(s.nextDue))
 		}
+		if sleep < 0 {
+			sleep = s.untilLook()
+		}
 	}
 	var tick <-chan time.Time
 	if sleep >= 0 {
@@ -160,6 +168,8 @@ func (s *Shipper) wait(ctx context.Context, timer *time.Timer, quiet int) error 
 	case <-s.src.Wake():
 	case <-s.kick:
 	case <-s.uploaded:
+	case l := <-s.looked:
+		s.looked <- l // mayLook takes it
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -52,6 +52,8 @@ type Config struct {
 	Adopt      segment.ID
 	BeganEmpty bool
 
+	NoLook bool // nobody looks whether the replica has all its objects, when the database is opened and now and then
+
 	Interval   time.Duration // between two segments while there are commits; 0: DefaultInterval
 	Tick       time.Duration // between two looks at the source while there is work; 0: DefaultTick
 	BatchBytes int64         // encoded bytes that close a segment early; 0: DefaultBatchBytes
@@ -142,6 +144,15 @@ type Shipper struct {
 	lockPage      uint32 // page that is never part of the database
 	spare         spares // memory of batches; shared with the uploader
 
+	// Likewise; of looks at the replica.
+	lookers  sync.WaitGroup // the goroutine of a look
+	looked   chan *look     // capacity 1: one that is done
+	looking  bool           // one is under way
+	pass     *look          // that goes on with the next one; nil: it begins anew
+	lookDue  time.Time      // when the next one is
+	lookedAt replica.Pos    // that the replica was at then
+	holed    string         // what was deleted from the replica, until it is told
+
 	// Likewise; as attaching has found them.
 	rep   replica.Replica
 	all   []replica.Timeline
@@ -167,6 +178,9 @@ type Shipper struct {
 	mappedOn     uint32         // the first one: those since then share their numbers
 	base         uint64         // transaction = base + ticket, modulo 2^64
 	durable      uint64         // transaction up to which the replica has everything
+	census       []census       // of the replica's timelines, the current one last
+	isCounted    bool           // the last of it counts everything up to durable
+	landedSince  int            // log segments since the pass of a look began
 	flying       int            // batches closed and not durable
 	urgent       uint64         // ticket up to which someone wants to see it shipped now
 	closed       uint64         // last ticket in a closed batch
@@ -197,6 +211,7 @@ func New(cfg Config) (*Shipper, error) {
 		uploaded: make(chan struct{}, 1),
 		finished: make(chan struct{}),
 		changed:  make(chan struct{}),
+		looked:   make(chan *look, 1),
 		stat:     statusRecord{mode: ModeAttaching},
 		rank:     rank{tried: make(chan struct{})},
 	}

@@ -73,6 +73,7 @@ func (s *Shipper) shipSnapshot(ctx context.Context, p *pinned, number uint64) er
 	s.noteSuccess() // before anybody is told that it is durable
 	s.mu.Lock()
 	s.durable, s.goneErr = number, nil
+	s.countedLocked(number, 1)
 	s.stat.snapshots++
 	s.stat.snapBytes += uint64(last.info.Size)
 	s.broadcastLocked()

@@ -48,6 +48,7 @@ type state struct {
 	Clean    *fileStat   `json:"clean,omitempty"`  // of the database file, when it held Position and the log was empty
 	Boot     string      `json:"boot"`             // of the machine, when this was written: only the end of it loses what was committed
 	Behind   bool        `json:"behind,omitempty"` // the database was found at an earlier point than Position
+	Census   []census    `json:"census,omitempty"` // how many objects the replica has had
 }
 
 const stateFormat = 1
@@ -75,6 +76,11 @@ func (s *Shipper) openFolder() error {
 		return err
 	}
 	s.lock, s.state, s.table = l, st, table
+	if st != nil {
+		s.mu.Lock()
+		s.census = st.Census
+		s.mu.Unlock()
+	}
 	s.rememberSent(dir)
 	s.writer = segment.NewID()
 	if st != nil {
@@ -255,7 +261,7 @@ func (s *Shipper) writeTable() error {
 func (s *Shipper) commitState(b *batch) {
 	st := &state{
 		Format: stateFormat, Replica: s.id, Writer: s.writer,
-		Position: replica.Pos{Timeline: s.timeline, Tx: b.last}, Time: b.info.LastTime, After: b.info.After.String(), Place: b.place,
+		Position: replica.Pos{Timeline: s.timeline, Tx: b.last}, Time: b.info.LastTime, After: b.info.After.String(), Place: b.place, Census: s.censusNow(),
 	}
 	if err := s.installState(st); err != nil {
 		s.log.Warn("saving the state", "err", err)
@@ -354,7 +360,7 @@ func (s *Shipper) saveClean(ctx context.Context) {
 func (s *Shipper) stateNow() *state {
 	return &state{
 		Format: stateFormat, Replica: s.id, Writer: s.writer,
-		Position: s.Durable(), Time: s.latest, After: s.table.Total().String(), Place: s.place,
+		Position: s.Durable(), Time: s.latest, After: s.table.Total().String(), Place: s.place, Census: s.censusNow(),
 	}
 }
 

@@ -180,6 +180,9 @@ func (s *Shipper) setMode(m Mode) {
 
 // noteResync counts a difference that is shipped as transaction number, in place of span single ones.
 func (s *Shipper) noteResync(reason string, number, span uint64) {
+	if s.holed != "" {
+		reason, s.holed = reason+": "+s.holed, ""
+	}
 	text := fmt.Sprintf("shipped the difference to the replica as one transaction, %d: %s", number, reason)
 	if span > 1 {
 		text += fmt.Sprintf("; transactions %d to %d have no points of their own", number-span+1, number-1)
@@ -203,6 +206,9 @@ func (s *Shipper) noteClock(back time.Duration) {
 
 // noticeTimeline says that a new timeline was opened.
 func (s *Shipper) noticeTimeline(timeline uint32, parent replica.Pos, reason string) {
+	if s.holed != "" {
+		reason += ": " + s.holed
+	}
 	s.mu.Lock()
 	s.noticeLocked(fmt.Sprintf("opened timeline %d at %v, nothing was overwritten: %s", timeline, parent, reason))
 	s.mu.Unlock()

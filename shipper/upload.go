@@ -102,6 +102,7 @@ func (s *Shipper) landed(b *batch, err error) {
 	s.flying--
 	if err == nil {
 		s.durable, s.goneErr = b.last, nil
+		s.countedLocked(b.last, 0)
 		s.stat.segments++
 		s.stat.segBytes += uint64(b.info.Size)
 		s.broadcastLocked()
@@ -115,6 +116,9 @@ func (s *Shipper) landed(b *batch, err error) {
 // another writer's object has the name (ErrFenced), or when ctx ends.
 func (s *Shipper) uploadBatch(ctx context.Context, b *batch) error {
 	for {
+		if err := s.awaitThere(ctx); err != nil {
+			return err
+		}
 		name, done := segment.LogName(s.timeline, b.first), true
 		s.noteSent(sent{replica.Pos{Timeline: s.timeline, Tx: b.last}, b.info.Checksum})
 		killpoint.Hit("shipper/segment-before")

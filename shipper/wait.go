@@ -92,6 +92,9 @@ func (s *Shipper) Wait(ctx context.Context, pos replica.Pos) error {
 			return s.WaitTicket(ctx, ticket, false)
 		}
 		err := s.until(ctx, func() (bool, error) {
+			if s.goneErr != nil {
+				return false, s.goneErr // also for what was durable
+			}
 			if s.mapped && pos.Timeline > s.timeline {
 				return false, fmt.Errorf("the database is on timeline %d", s.timeline)
 			}
@@ -168,6 +171,9 @@ func (s *Shipper) waitTicket(ctx context.Context, ticket uint64, now bool) error
 			s.poke()
 		}
 		err := s.until(ctx, func() (bool, error) {
+			if s.goneErr != nil {
+				return false, s.goneErr
+			}
 			// The difference, because base may stand for a negative number.
 			return s.mapped && int64(s.durable-(s.base+ticket)) >= 0, nil
 		})

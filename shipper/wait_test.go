@@ -89,6 +89,7 @@ func TestIdle(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := shipped(t, true)
 		f := w.faulty()
+		w.cfg.NoLook = true
 		w.start()
 		w.commit(1)
 		w.flush()

@@ -55,6 +55,16 @@ const (
 	CheckpointApp Checkpoint = "app"
 )
 
+// Look says whether the replica is looked at now and then, to see whether it has all its objects still.
+type Look string
+
+const (
+	// LookOn: with one request when the database is opened, one an hour while something is shipped, and one a day while nothing is.
+	LookOn Look = "on"
+	// LookOff: an idle database makes no request at all, and what others delete from its replica is found by who needs it.
+	LookOff Look = "off"
+)
+
 // Defaults of Config.
 const (
 	DefaultInterval        = time.Second
@@ -100,6 +110,7 @@ type Config struct {
 	Restore           Restore    // _restore; "": RestoreNever
 	OnFull            OnFull     // _on_full; "": Squash
 	Checkpoint        Checkpoint // _checkpoint; "": CheckpointSeawal
+	Look              Look       // _look; "": LookOn
 
 	// RingBytes is the memory for captured frames of one database, in bytes; 0: DefaultRingBytes. Each replica that falls behind others
 	// may take as much again.
@@ -150,6 +161,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Restore, RestoreNever)
 	setDefault(&c.OnFull, Squash)
 	setDefault(&c.Checkpoint, CheckpointSeawal)
+	setDefault(&c.Look, LookOn)
 	setDefault(&c.RingBytes, DefaultRingBytes)
 	setDefault(&c.MaxWAL, DefaultMaxWAL)
 	setDefault(&c.CheckpointBytes, DefaultCheckpointBytes)
@@ -200,6 +212,7 @@ func (c Config) validate() error {
 		{"Restore (_restore)", string(c.Restore), []string{string(RestoreNever), string(RestoreIfMissing)}},
 		{"OnFull (_on_full)", string(c.OnFull), []string{string(Squash), string(Block)}},
 		{"Checkpoint (_checkpoint)", string(c.Checkpoint), []string{string(CheckpointSeawal), string(CheckpointApp)}},
+		{"Look (_look)", string(c.Look), []string{string(LookOn), string(LookOff)}},
 	} {
 		if e.value != e.allowed[0] && e.value != e.allowed[1] {
 			return fmt.Errorf("%w: %s is %q; use %q or %q", ErrConfig, e.name, e.value, e.allowed[0], e.allowed[1])

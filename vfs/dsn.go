@@ -187,6 +187,7 @@ func (t *target) params() []param {
 		{"_on_full", text((*string)(&t.cfg.OnFull))},
 		{"_checkpoint", text((*string)(&t.cfg.Checkpoint))},
 		{"_adopt", text(&t.cfg.Adopt)},
+		{"_look", text((*string)(&t.cfg.Look))},
 		{"_wait_for", func(v string) error {
 			n, err := strconv.Atoi(v)
 			if err != nil || n < 1 {

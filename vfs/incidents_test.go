@@ -280,10 +280,10 @@ func TestIncidentOneSegmentIsMissing(t *testing.T) {
 	if got := fingerprintFile(t, b.good().restore(restore.AtTx(o.Newest.Pos.Tx))); got != b.points[2].rows {
 		t.Error("the newest point that is left has other rows")
 	}
-	// The shipper goes on behind the hole, and the next life of the database as well: the folder knows where it was.
+	// Until somebody looks the shipper goes on behind the hole, and the next life of the database as well: the folder knows where it was.
 	b.write(db, 20, 1, 5)
 	b.finish(db)
-	db = b.open("")
+	db = b.open("_look=off")
 	b.write(db, 21, 1, 5)
 	b.finish(db)
 	// Once the segment is back, everything is.
@@ -292,6 +292,22 @@ func TestIncidentOneSegmentIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.everyPoint()
+	// One that looks leaves the timeline, and says why.
+	if err := b.behind.Delete(t.Context(), gone); err != nil {
+		t.Fatal(err)
+	}
+	db = b.open("")
+	b.until(db, "the hole is noticed", func(st vfs.Stat) bool { return st.Durable.Timeline == 2 })
+	b.write(db, 22, 1, 5)
+	if st := b.finish(db); !strings.Contains(st.Notice, "expiry rule") {
+		t.Errorf("notice %q", st.Notice)
+	}
+	if got := fingerprintFile(t, b.good().restore(restore.Newest())); got != fingerprintFile(t, b.path) {
+		t.Error("the restored database has other rows")
+	}
+	if err := b.behind.Create(t.Context(), gone, store.BytesBody(seg)); err != nil {
+		t.Fatal(err)
+	}
 	b.incident("one segment is missing", "a log segment in the middle is deleted: restore names it and the newest point without it; it is put back in the end", 1)
 }
 
