@@ -235,7 +235,7 @@ func (s *Shipper) meetAt(ctx context.Context, newest replica.Timeline, o origin,
 		o.takeover = fmt.Sprintf("timeline %d was opened for pages of %d bytes, and the database has pages of %d", newest.Timeline, newest.PageSize, o.pageSize)
 	}
 	s.setPageSize(o.pageSize)
-	table, err := s.tableAt(ctx, o.pos)
+	table, err := s.tableOf(ctx, o)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"seawal/internal/killpoint"
 	"seawal/internal/segment"
@@ -189,6 +190,12 @@ func (s *Shipper) full() bool {
 	return s.batch != nil && s.batch.last != 0 && s.batch.enc.Size() >= s.cfg.BatchBytes
 }
 
+// isSaveDue says whether the state is saved with the segment that was just closed.
+func (s *Shipper) isSaveDue() bool {
+	often := s.saved >= saveOften && s.table.Len() <= fewPages && time.Since(s.savedAt) >= saveWait
+	return often || s.saved >= saveEvery
+}
+
 // closeBatch hands the open batch, if there is one, to the uploader, and waits
 // for room in front of it.
 func (s *Shipper) closeBatch(ctx context.Context) error {
@@ -203,9 +210,9 @@ func (s *Shipper) closeBatch(ctx context.Context) error {
 	killpoint.Hit("shipper/segment-encoded")
 	b.info = info
 	s.saved++
-	if s.saved >= saveEvery {
+	if s.isSaveDue() {
 		b.save = s.prepareState(b)
-		s.saved = 0
+		s.saved, s.savedAt = 0, time.Now()
 	}
 	s.mu.Lock()
 	s.flying++

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"seawal/internal/pagesum"
 	"seawal/internal/wal"
@@ -199,6 +200,8 @@ func (s *Shipper) shipDiff(ctx context.Context, p *pinned, t transaction) error 
 	if err := s.begin(t); err != nil {
 		return err
 	}
+	began := time.Now()
+	defer func() { s.noteDifference(began, int64(p.PageCount())*int64(s.pageSize), t.span) }()
 	b := make([]byte, s.pageSize)
 	for page := uint32(1); page <= p.PageCount(); page++ {
 		if page == s.lockPage {

@@ -3,6 +3,7 @@ package shipper
 import (
 	"context"
 	"errors"
+	"path/filepath"
 
 	"seawal/internal/pagesum"
 	"seawal/internal/replica"
@@ -111,4 +112,36 @@ func (s *Shipper) tableAt(ctx context.Context, pos replica.Pos) (*pagesum.Table,
 		// What the folder says doesn't lead there: from the replica alone, then.
 	}
 	return replica.SoundTableAt(ctx, s.store, pos, nil, replica.Pos{})
+}
+
+// tableOf is the table at the end of the replica. A replica that is met at another URL for the first time has no table in its own state directory; the
+// one of the directory that it had at the old URL leads there, if it is the same replica, and not an older copy of it. The checksum
+// that the replica itself has says whether it does.
+func (s *Shipper) tableOf(ctx context.Context, o origin) (*pagesum.Table, error) {
+	if s.table == nil {
+		if at, known := tableElsewhere(s.cfg.OtherDirs, s.rep.ID); known != nil {
+			t, err := replica.SoundTableAt(ctx, s.store, o.pos, known, at)
+			if ctx.Err() != nil {
+				return nil, err
+			}
+			if err == nil && t.Total() == o.after {
+				return t, nil
+			}
+		}
+	}
+	return s.tableAt(ctx, o.pos)
+}
+
+// tableElsewhere is the newest table that the state directories of other URLs have of a replica; nil for none.
+func tableElsewhere(dirs []string, id segment.ID) (at replica.Pos, table *pagesum.Table) {
+	for _, dir := range dirs {
+		st, err := readState(dir)
+		if err != nil || st == nil || st.Replica != id || st.Position.Compare(at) <= 0 {
+			continue
+		}
+		if t := loadTable(filepath.Join(dir, pagesFile), st.After); t != nil {
+			at, table = st.Position, t
+		}
+	}
+	return at, table
 }

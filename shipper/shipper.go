@@ -139,6 +139,8 @@ type Shipper struct {
 	nextDue   time.Time // earliest time to close a batch by cadence
 	resynced  time.Time // when it last went on from what the replica has; zero: never
 	saved     int       // segments since the state was saved
+	savedAt   time.Time // when it was, or when Start was called
+	storm     storm
 	// spoolSnapshot: a snapshot could not be read to its end while the store took it, so the next one goes through a file.
 	spoolSnapshot bool
 	lockPage      uint32 // page that is never part of the database
@@ -230,7 +232,8 @@ func (s *Shipper) Start() {
 		return
 	}
 	s.started = true
-	s.began = time.Now().UnixNano()
+	s.savedAt = time.Now()
+	s.began = s.savedAt.UnixNano()
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	go s.run(ctx)

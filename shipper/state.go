@@ -35,6 +35,14 @@ const (
 // 1/256 of writing 8 bytes a page.
 const saveEvery = 256
 
+// While little is shipped, and the table is small enough (1 MiB for fewPages), the state is saved more often: after saveOften segments, once saveWait has
+// passed. A restart after a crash then asks the store for some forty segments where one is shipped each second.
+const (
+	saveOften = 16
+	saveWait  = 30 * time.Second
+	fewPages  = 128 << 10
+)
+
 // state is state.json. The table in the pages file belongs to it when its total
 // is After; a crash between writing the two makes the table worthless, no more.
 type state struct {
