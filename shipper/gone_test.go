@@ -221,3 +221,31 @@ func (u *unlisted) List(ctx context.Context, prefix, after string) iter.Seq2[sto
 	}
 	return u.Store.List(ctx, prefix, after)
 }
+
+// Of a replica that something was durable in, replica.json alone is left, as of a rule that expires what is old: nothing is begun in its place.
+func TestReplicaOfWhichTheDocumentIsLeft(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := shipped(t, true)
+		for o, err := range w.store.List(t.Context(), "", "") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if o.Name == segment.ReplicaName {
+				continue
+			}
+			if err := w.store.Delete(t.Context(), o.Name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := w.objects()
+		w.start()
+		w.src.commit(CommitFrames, w.tx(1))
+		if err := w.sh.Flush(t.Context()); !errors.Is(err, ErrReplicaGone) {
+			t.Errorf("flush: %v", err)
+		}
+		if after := w.objects(); after != before {
+			t.Errorf("objects before:\n%s\nafter:\n%s", before, after)
+		}
+		_ = w.kill() // nothing is shipped
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"sync"
@@ -137,6 +138,38 @@ func TestLimitConcurrent(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Each verb takes a slot for as long as it lasts: an upload that is slow counts all the while. A listing holds none while its caller makes
+// other requests, which could wait for it.
+func TestLimitConcurrentOfEveryVerb(t *testing.T) {
+	for _, op := range []store.Op{store.OpCreate, store.OpRead, store.OpStat, store.OpDelete} {
+		t.Run(op.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				slow := faultstore.Wrap(storetest.NewMemory(), faultstore.Options{}, faultstore.When(faultstore.OnOp(op), faultstore.Slow(time.Minute)))
+				s := store.Limit(slow, newBudget(t, store.Limits{Concurrent: 3}))
+				start := time.Now()
+				var wg sync.WaitGroup
+				for i := range 10 {
+					wg.Go(func() {
+						name := fmt.Sprintf("a%d", i)
+						switch op {
+						case store.OpCreate:
+							s.Create(t.Context(), name, store.BytesBody([]byte("x")))
+						case store.OpRead:
+							s.Read(t.Context(), name, 0, -1) // of an object that isn't there
+						case store.OpStat:
+							s.Stat(t.Context(), name)
+						case store.OpDelete:
+							s.Delete(t.Context(), name)
+						}
+					})
+				}
+				wg.Wait()
+				wantAbout(t, "10 requests of a minute, 3 at once", time.Since(start), 4*time.Minute)
+			})
+		})
+	}
 }
 
 func TestNewBudgetRefusesNegatives(t *testing.T) {

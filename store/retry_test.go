@@ -251,6 +251,36 @@ func TestRetryReaderGoesOn(t *testing.T) {
 	}
 }
 
+// A connection that breaks exactly at the end of an object, when all of it has come, and says so instead of io.EOF: who reads to the
+// end gets the end. Who asked for more bytes than there are is told that they are missing.
+func TestRetryReaderBreaksAtTheEnd(t *testing.T) {
+	const content = "0123456789"
+	for _, c := range []struct {
+		name string
+		n    int64
+		want error
+	}{
+		{"to the end", -1, nil},
+		{"as many as there are", int64(len(content)), nil},
+		{"more than there are", int64(len(content)) + 1, io.ErrUnexpectedEOF},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRetried(t, faultstore.When(faultstore.And(faultstore.OnOp(store.OpRead), faultstore.OnIndex(0)), faultstore.CutShort(int64(len(content)))))
+			if err := r.behind.Create(t.Context(), "a", store.BytesBody([]byte(content))); err != nil {
+				t.Fatal(err)
+			}
+			rc, err := r.Read(t.Context(), "a", 0, c.n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rc.Close()
+			if b, err := io.ReadAll(rc); string(b) != content || !errors.Is(err, c.want) {
+				t.Errorf("%q, error %v; want all of it, and %v", b, err, c.want)
+			}
+		})
+	}
+}
+
 // TestRetryBelievesAShortObject: the object really ends early, so no repetition.
 func TestRetryBelievesAShortObject(t *testing.T) {
 	r := newRetried(t)

@@ -102,42 +102,46 @@ func (c *capture) drain() {
 		if !ok {
 			return
 		}
-		if commit.Ticket != c.ticket+commit.Count {
-			c.t.Errorf("ticket %d with %d commits follows ticket %d", commit.Ticket, commit.Count, c.ticket)
-		}
-		c.ticket = commit.Ticket
-		if c.pageSize != commit.PageSize {
-			c.pageSize, c.pages = commit.PageSize, map[uint32][]byte{}
-		}
-		switch commit.Kind {
-		case shipper.CommitFrames:
-			c.frames++
-			for _, piece := range commit.Frames {
-				slot := wal.FrameHeaderSize + commit.PageSize
-				if len(piece)%slot != 0 {
-					c.t.Errorf("a piece of %d bytes with slots of %d", len(piece), slot)
-				}
-				for ; len(piece) > 0; piece = piece[slot:] {
-					h := wal.ParseFrameHeader(piece)
-					c.pages[h.Page] = bytes.Clone(piece[wal.FrameHeaderSize:slot])
-				}
-			}
-		case shipper.CommitRange:
-			c.ranges++
-			c.readRange(commit)
-		case shipper.CommitGap:
-			c.gaps++
-			c.readAll()
-			c.src.Release(commit.Ticket)
-			continue
-		}
-		c.count = commit.PageCount
-		for n := range c.pages {
-			if c.count > 0 && n > c.count {
-				delete(c.pages, n)
-			}
-		}
+		c.apply(commit)
 		c.src.Release(commit.Ticket)
+	}
+}
+
+// apply applies a commit to the model.
+func (c *capture) apply(commit shipper.Commit) {
+	if commit.Ticket != c.ticket+commit.Count {
+		c.t.Errorf("ticket %d with %d commits follows ticket %d", commit.Ticket, commit.Count, c.ticket)
+	}
+	c.ticket = commit.Ticket
+	if c.pageSize != commit.PageSize {
+		c.pageSize, c.pages = commit.PageSize, map[uint32][]byte{}
+	}
+	switch commit.Kind {
+	case shipper.CommitFrames:
+		c.frames++
+		for _, piece := range commit.Frames {
+			slot := wal.FrameHeaderSize + commit.PageSize
+			if len(piece)%slot != 0 {
+				c.t.Errorf("a piece of %d bytes with slots of %d", len(piece), slot)
+			}
+			for ; len(piece) > 0; piece = piece[slot:] {
+				h := wal.ParseFrameHeader(piece)
+				c.pages[h.Page] = bytes.Clone(piece[wal.FrameHeaderSize:slot])
+			}
+		}
+	case shipper.CommitRange:
+		c.ranges++
+		c.readRange(commit)
+	case shipper.CommitGap:
+		c.gaps++
+		c.readAll()
+		return
+	}
+	c.count = commit.PageCount
+	for n := range c.pages {
+		if c.count > 0 && n > c.count {
+			delete(c.pages, n)
+		}
 	}
 }
 

@@ -25,6 +25,8 @@ type feed struct {
 	cursors []*cursor
 	state   attachState // of the cursors, as the tap was told
 	unread  bool        // likewise
+
+	looked func() // for tests: called when the log was looked at, before anything is done about it
 }
 
 // entry is a commit, or several in a row.
@@ -266,6 +268,9 @@ func (c *cursor) fallBehindLocked() {
 	}
 	c.holdLocked(f.queue[len(f.queue)-1].Ticket) // before the log is looked at
 	log, _ := f.tap.mark()
+	if f.looked != nil {
+		f.looked()
+	}
 	for _, e := range f.queue[c.next-f.first:] {
 		switch {
 		case e.Kind == shipper.CommitFrames && e.To.Salt != log.Salt && c.keep(e), c.leave(e):

@@ -103,3 +103,48 @@ func TestWhatTheLogHasNoMoreIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// The log is held back before it is looked at what it has: started again in between, it would have nothing of what the replica is to
+// find there.
+func TestLogStaysWhileAReplicaFallsBehind(t *testing.T) {
+	const ring = 1 << 20
+	c := newCapture(t, filepath.Join(t.TempDir(), "a.db"), "", ring)
+	app := c.open("_journal_mode=WAL")
+	exec(t, app, "CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB)")
+	c.drain()
+	f := newFeed(c.tap, ring, 2)
+	near, away := f.cursors[0], f.cursors[1]
+	if _, ok := away.Next(); ok {
+		t.Fatal("there is something before the first commit")
+	}
+	looked := 0
+	f.looked = func() {
+		looked++
+		exec(t, app, "PRAGMA wal_checkpoint(RESTART); INSERT INTO t(b) VALUES('the log is started again, if it may be')")
+	}
+	last := c.ticket
+	for looked == 0 {
+		exec(t, app, "INSERT INTO t(b) VALUES(randomblob(100000))")
+		for commit, ok := near.Next(); ok; commit, ok = near.Next() {
+			near.Release(commit.Ticket)
+			last = commit.Ticket
+		}
+	}
+	f.looked = nil
+	log, _ := c.tap.mark()
+	for done := c.ticket; done < last; {
+		commit, ok := away.Next()
+		if !ok {
+			t.Fatalf("there are %d of %d commits", done, last)
+		}
+		if commit.Kind == shipper.CommitRange && commit.To.Salt != log.Salt || commit.Kind == shipper.CommitGap {
+			t.Fatalf("%+v: the log has it no more, which is %v", commit, log)
+		}
+		away.Release(commit.Ticket)
+		done = commit.Ticket
+	}
+	f.close()
+	if err := app.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
