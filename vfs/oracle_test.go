@@ -95,7 +95,9 @@ func oracleWays(release bool) []oracleWay {
 			return err
 		}},
 		{"Commit", func(ctx context.Context, c *sql.Conn, id int) error {
-			tx, err := c.BeginTx(ctx, nil)
+			// With ctx, database/sql would roll back in a goroutine of its own, perhaps when the connection is in the
+			// next transaction already.
+			tx, err := c.BeginTx(context.Background(), nil)
 			if err != nil {
 				return err
 			}
