@@ -3,6 +3,7 @@ package vfs
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,11 +15,19 @@ import (
 // Its text form is "1/42".
 type Pos = replica.Pos
 
-// databaseFor finds the database of a *sql.DB, which is connected if it has not been yet.
+// databaseFor finds the database of a *sql.DB, which is connected if it has not been yet. Where something wraps the driver it asks a
+// connection, and waits for one as every query does.
 func databaseFor(ctx context.Context, db *sql.DB) (*run, *database, error) {
 	d, ok := db.Driver().(*connectorDriver)
-	if !ok {
-		return nil, nil, fmt.Errorf("%w: the *sql.DB is not one of a seawal driver (its driver is %T)", ErrNotReplicated, db.Driver())
+	if !ok || (*connector)(d).isLent() || !d.target.replicated() {
+		opened, err := databaseBehind(ctx, db)
+		if err == nil {
+			r, err := opened.running()
+			return r, opened, err
+		}
+		if !ok || d.target.replicated() || !errors.Is(err, ErrNotReplicated) {
+			return nil, nil, err
+		}
 	}
 	c := (*connector)(d)
 	if !c.target.replicated() {
@@ -31,18 +40,49 @@ func databaseFor(ctx context.Context, db *sql.DB) (*run, *database, error) {
 		return nil, nil, sql.ErrConnDone
 	}
 	if opened == nil {
-		if err := db.PingContext(ctx); err != nil {
-			return nil, nil, err
-		}
-		c.mu.Lock()
-		opened = c.db
-		c.mu.Unlock()
+		// A connector in a wrapper that Driver looks through may be another than the one that connects.
+		return databaseConnected(ctx, db, c)
 	}
 	r, err := opened.running()
 	if err != nil {
 		return nil, nil, err
 	}
 	return r, opened, nil
+}
+
+// databaseConnected connects a *sql.DB and finds its database.
+func databaseConnected(ctx context.Context, db *sql.DB, c *connector) (*run, *database, error) {
+	if err := db.PingContext(ctx); err != nil {
+		return nil, nil, err
+	}
+	c.mu.Lock()
+	opened := c.db
+	c.mu.Unlock()
+	var err error
+	if opened == nil {
+		if opened, err = databaseBehind(ctx, db); err != nil {
+			return nil, nil, err
+		}
+	}
+	r, err := opened.running()
+	return r, opened, err
+}
+
+// databaseBehind asks a connection, through whatever wraps it and the driver.
+func databaseBehind(ctx context.Context, db *sql.DB) (*database, error) {
+	var handle uint64
+	err := db.QueryRowContext(ctx, "PRAGMA seawal_handle").Scan(&handle)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, fmt.Errorf("%w: no connection of seawal's driver is behind the *sql.DB (its driver is %T), or it was opened without _replica",
+			ErrNotReplicated, db.Driver())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("asking a connection for its database: %w", err)
+	}
+	if d := databaseByHandle(handle); d != nil {
+		return d, nil
+	}
+	return nil, sql.ErrConnDone
 }
 
 // Position returns the position of everything that was committed before the call, by any connection of any

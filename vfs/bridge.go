@@ -476,10 +476,12 @@ func dropHandle(h uint64) {
 	delete(handles.m, h)
 }
 
-func databaseOf(h C.uint64_t) *database {
+func databaseOf(h C.uint64_t) *database { return databaseByHandle(uint64(h)) }
+
+func databaseByHandle(h uint64) *database {
 	handles.RLock()
 	defer handles.RUnlock()
-	return handles.m[uint64(h)]
+	return handles.m[h]
 }
 
 // seawalGoPragma answers PRAGMA seawal_...; it runs on the thread of the connection.
@@ -528,6 +530,15 @@ func seawalGoWait(handle C.uint64_t, ticket C.uint64_t, timeout C.int64_t, isPin
 		return 0
 	}
 	return 1
+}
+
+// seawalGoOwned counts the files of a connector.
+//
+//export seawalGoOwned
+func seawalGoOwned(owner C.uint64_t, n C.int) {
+	if c, ok := owners.Load(uint64(owner)); ok {
+		c.(*connector).counted(int(n))
+	}
 }
 
 // seawalGoRefused says in the log what the result of a refused transaction has no words for.

@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/mattn/go-sqlite3"
 )
@@ -34,6 +37,9 @@ func Register(name string, cfg Config) error {
 // DB.Close is what tells that the rest is to be shipped.
 type Driver struct {
 	cfg Config
+
+	mu    sync.Mutex            // for the rest
+	loose map[string]*connector // of Open, by DSN
 }
 
 var (
@@ -43,13 +49,25 @@ var (
 	_ io.Closer            = (*connector)(nil)
 )
 
-// Open opens a connection that belongs to no pool. The database stays open for replication as
-// long as the process lives, since nothing says when it is done.
+// Open opens a connection for a wrapper that has no use for a connector. What it opens with one DSN belongs together, as the connections
+// of a connector do: see connector.
 func (d *Driver) Open(dsn string) (driver.Conn, error) {
-	c, err := d.OpenConnector(dsn)
-	if err != nil {
-		return nil, err
+	d.mu.Lock()
+	c := d.loose[dsn]
+	if c == nil {
+		made, err := d.OpenConnector(dsn)
+		if err != nil {
+			d.mu.Unlock()
+			return nil, err
+		}
+		c = made.(*connector)
+		c.loose = true
+		if d.loose == nil {
+			d.loose = map[string]*connector{}
+		}
+		d.loose[dsn] = c
 	}
+	d.mu.Unlock()
 	return c.Connect(context.Background())
 }
 
@@ -60,26 +78,98 @@ func (d *Driver) OpenConnector(dsn string) (driver.Connector, error) {
 		return nil, err
 	}
 	t.warnUnlessReplicated(d.cfg)
-	return &connector{target: t}, nil
+	return &connector{target: t, driver: d}, nil
 }
 
 // connector is one *sql.DB. It is its own driver.Driver, so that Position and
 // its kin find the database from sql.DB.Driver without taking a connection out of the pool.
+//
+// Its database is closed, and the rest shipped, by Close; by the end of the last connection if the pool is being closed,
+// since a wrapper may have no Close to pass on; and, of connections that belong to no pool, by the end of the last one of
+// Driver.Open. A pool that lets go of its last idle connection closes nothing: the database stays open for the next one. A connector
+// that connects again opens it again.
 type connector struct {
 	target target
+	driver *Driver
+	loose  bool // of Driver.Open
 
-	mu     sync.Mutex // for the rest
-	db     *database  // from the first connection on
-	closed bool
+	mu         sync.Mutex // for the rest
+	number     uint64     // in owners; 0: not there
+	db         *database  // while it is open
+	closed     bool
+	lent       bool  // its driver has opened other connections, for a wrapper
+	connecting int   // calls of Connect
+	conns      int   // files open
+	ended      error // what closing the last connection could not ship
 }
+
+// owners are the connectors with connections, by their numbers: C knows those.
+var (
+	owners     sync.Map
+	ownersMade atomic.Uint64
+)
 
 func (c *connector) Driver() driver.Driver { return (*connectorDriver)(c) }
 
-// connectorDriver is what sql.DB.Driver returns.
+// connectorDriver is what sql.DB.Driver returns. It opens other DSNs with the configuration of the driver.
 type connectorDriver connector
 
+var _ driver.DriverContext = (*connectorDriver)(nil)
+
 func (d *connectorDriver) Open(dsn string) (driver.Conn, error) {
-	return (&Driver{cfg: d.target.cfg}).Open(dsn)
+	(*connector)(d).lend()
+	return d.driver.Open(dsn)
+}
+
+func (d *connectorDriver) OpenConnector(dsn string) (driver.Connector, error) {
+	(*connector)(d).lend()
+	return d.driver.OpenConnector(dsn)
+}
+
+// lend notes that a *sql.DB which has the connector's driver may be another one's.
+func (c *connector) lend() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lent = true
+}
+
+func (c *connector) isLent() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lent
+}
+
+// counted is called on the thread of a connection when its file was opened (1) or closed (-1).
+func (c *connector) counted(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conns += n
+	if n > 0 || c.conns > 0 || c.connecting > 0 || c.db == nil {
+		return
+	}
+	if inPool, closing := poolOf(); !closing && (inPool || !c.loose) {
+		return
+	}
+	db := c.db
+	c.db = nil
+	if c.ended = db.release(); c.ended != nil {
+		db.cfg.logger().Error("the last connection was closed, and something was not shipped", "database", db.path, "err", c.ended)
+	}
+}
+
+// poolOf says whether the caller's goroutine is in database/sql, and whether that is closing a whole pool. Nothing else tells the
+// end of a pool from one that lets go of its last idle connection.
+func poolOf() (inPool, closing bool) {
+	pcs := make([]uintptr, 128)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
+	for {
+		f, more := frames.Next()
+		inPool = inPool || strings.HasPrefix(f.Function, "database/sql.")
+		closing = closing || f.Function == "database/sql.(*DB).Close"
+		if !more {
+			return inPool, closing
+		}
+	}
 }
 
 // Connect opens a connection: a *sqlite3.SQLiteConn, whatever the DSN says.
@@ -94,6 +184,9 @@ func (c *connector) Connect(ctx context.Context) (conn driver.Conn, err error) {
 		return nil, err
 	}
 	defer func() {
+		c.mu.Lock()
+		c.connecting--
+		c.mu.Unlock()
 		if e := db.release(); e != nil && err == nil {
 			conn.Close()
 			conn, err = nil, e
@@ -108,7 +201,7 @@ func (c *connector) Connect(ctx context.Context) (conn driver.Conn, err error) {
 		}
 		return setUp(conn, cfg)
 	}
-	conn, err = drv.Open(c.target.at(db.path).withParams(map[string]string{"vfs": db.vfsName}))
+	conn, err = drv.Open(c.target.at(db.path).withParams(map[string]string{"vfs": db.vfsName, "seawal_owner": strconv.FormatUint(c.number, 10)}))
 	if err != nil && db.tap.lockless() {
 		return nil, fmt.Errorf("%w: the VFS %q has no locks for %s, and a database without locks can't be replicated: seawal's own connections read it, and have to see when it is written; "+
 			"leave vfs= out, or use a file system with locks", ErrConfig, cfg.VFS, db.path)
@@ -143,6 +236,7 @@ func (c *connector) open(ctx context.Context) (*database, error) {
 		return nil, sql.ErrConnDone
 	}
 	if c.db != nil {
+		c.connecting++
 		c.db.retain(c.target.query.Get("mode"))
 		return c.db, nil
 	}
@@ -157,7 +251,12 @@ func (c *connector) open(ctx context.Context) (*database, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.db = db
+	if c.number == 0 {
+		c.number = ownersMade.Add(1)
+		owners.Store(c.number, c)
+	}
+	c.db, c.ended = db, nil
+	c.connecting++
 	db.retain(c.target.query.Get("mode"))
 	return db, nil
 }
@@ -193,8 +292,9 @@ func (c *connector) Close() error {
 		return nil
 	}
 	c.closed = true
+	owners.Delete(c.number)
 	if c.db == nil {
-		return nil
+		return c.ended
 	}
 	return c.db.release()
 }

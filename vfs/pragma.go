@@ -47,6 +47,8 @@ func (d *database) pragma(name string, value *string, now connDurability) (a ans
 			return failure(err), true
 		}
 		return answer{text: string(b)}, true
+	case "seawal_handle": // of this process: how Position and its kin find the database behind a wrapper
+		return answer{text: strconv.FormatUint(d.handle, 10)}, true
 	case "seawal_wait":
 		return d.pragmaWait(name, value, false), true
 	case "seawal_flush":

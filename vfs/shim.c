@@ -242,6 +242,7 @@ static void noteLocked(SeawalTail *p, int eLock){
 static int mainClose(sqlite3_file *pFile){
   SeawalTail *p = TAIL(pFile);
   SeawalTap *pTap = p->pTap;
+  u64 iOwner = p->iOwner;
   int rc;
   if( p->eRole==SEAWAL_READER && pTap->apReader[p->iReader]==pFile ) pTap->apReader[p->iReader] = 0;
   seawalNoteMapped(p, 0);
@@ -255,6 +256,7 @@ static int mainClose(sqlite3_file *pFile){
   if( p->eRole==SEAWAL_APP ) pTap->isAppPersist = p->isPersistWal;
   if( --pTap->nOpen==0 && pTap->isAlone ) seawalSignalGo(pTap, SEAWAL_WAKE_CLOSED);
   pthread_mutex_unlock(&pTap->mutex);
+  if( iOwner ) seawalGoOwned(iOwner, -1);   /* ships the rest, perhaps; the tap may be gone after it */
   return rc;
 }
 
@@ -789,12 +791,14 @@ static int shimOpen(sqlite3_vfs *pVfs, const char *zName, sqlite3_file *pFile, i
     const char *zRole = isOurs(zName) ? sqlite3_uri_parameter(zName, "seawal_role") : 0;
     const char *zReader = sqlite3_uri_parameter(zName, "seawal_reader");
     const char *zCache = sqlite3_uri_parameter(zName, "cache");
+    const char *zOwner = sqlite3_uri_parameter(zName, "seawal_owner");
     if( zRole && strcmp(zRole, "reader")==0 ){
       p->eRole = SEAWAL_READER;
       p->iReader = zReader ? atoi(zReader) & (SEAWAL_READERS-1) : 0;
       pTap->apReader[p->iReader] = pFile;
     }
     if( zRole && strcmp(zRole, "checkpoint")==0 ) p->eRole = SEAWAL_CHECKPOINT;
+    p->iOwner = zOwner && p->eRole==SEAWAL_APP ? strtoull(zOwner, 0, 10) : 0;
     p->isShared = zCache && strcmp(zCache, "shared")==0;
     p->zName = zName;
     p->pLower = pLower;
@@ -807,6 +811,7 @@ static int shimOpen(sqlite3_vfs *pVfs, const char *zName, sqlite3_file *pFile, i
     }
   }
   pFile->pMethods = &pMethods->base;
+  if( p->iOwner ) seawalGoOwned(p->iOwner, 1);
   return SQLITE_OK;
 
 open_failed:

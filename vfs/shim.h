@@ -228,6 +228,8 @@ int seawalGoPragma(uint64_t iHandle, char *zName, char *zArg,
 /* Waits until the ticket is durable, and returns 1; or 0 when that isn't known: the statement is interrupted, the time is over (0: no
 ** limit), nobody ships any more, or, with isPinning, the log has grown past mxWal. */
 int seawalGoWait(uint64_t iHandle, uint64_t iTicket, int64_t msTimeout, int isPinning, void *db);
+/* A file of the connector iOwner was opened (n 1), or is closed (n -1) and all that belongs to it is gone. */
+void seawalGoOwned(uint64_t iOwner, int n);
 /* A transaction is about to end with SEAWAL_UNTOLD: it has changed several databases, or ends with a RELEASE. */
 void seawalGoRefused(uint64_t iHandle, int isOfSeveral);
 

@@ -140,6 +140,7 @@ struct SeawalTail {
   i64 msTimeout;             /* how long such a commit waits, milliseconds; 0: no limit */
   u64 iTicket;               /* last commit of this connection */
   u64 iWaited;               /* the last one it waited for */
+  u64 iOwner;                /* the connector that opened it, by its number; 0: none. Never changes */
   int isLetGo;               /* the read lock iReadLock was given back before SQLite does that */
   int nOfTxn;                /* databases of the transaction that commits; 0 without durability=remote */
   int isOwed;                /* owedHook() in remote.c is the connection's wal hook, for this file */
