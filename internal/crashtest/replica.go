@@ -77,7 +77,8 @@ func (d *database) checkReplica(ctx context.Context) error {
 	default:
 		d.stale = nil
 	}
-	if at.Compare(d.durable) < 0 || at.Compare(d.newest) < 0 {
+	// The start of a timeline that has nothing yet is restored under its parent's name.
+	if now := (vfs.Pos{Timeline: res.Timeline, Tx: at.Tx}); now.Compare(d.durable) < 0 || at.Compare(d.newest) < 0 {
 		return fmt.Errorf("the replica is at %v; %v was confirmed and %v restored before", at, d.durable, d.newest)
 	}
 	d.newest, d.held = at, b
