@@ -95,3 +95,21 @@ func TestFileStoreFolderThatCannotBeSynced(t *testing.T) {
 		t.Errorf("left: %s, %v", strings.Join(left, " "), err)
 	}
 }
+
+// A replica that was copied back has directories that nobody has synced: what is created in it from then on is there to stay all the same.
+func TestFileStoreSettlesWhatWasCopiedBack(t *testing.T) {
+	dir := t.TempDir()
+	root := filepath.Join(dir, "replica")
+	s := openFolder(t, root)
+	create(t, s, "replica.json", "one")
+	create(t, s, "log/a", "two")
+	disk := powertest.Watch(t, dir, nil)
+	err := os.Rename(root, root+".away")
+	if err := errors.Join(err, fsops.SyncDir(dir), os.CopyFS(root, os.DirFS(root+".away"))); err != nil {
+		t.Fatal(err)
+	}
+	create(t, s, "log/b", "three")
+	if _, exists, whole := disk.Settled().Content(filepath.Join(root, "log/b")); !exists || !whole {
+		t.Error("the object was created, and a loss of power takes it away")
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"seawal/store"
@@ -251,6 +252,24 @@ func TestRetryReaderGoesOn(t *testing.T) {
 	}
 }
 
+// brokenEnd is a store whose first reader brings all there is, and then breaks.
+type brokenEnd struct {
+	store.Store
+	reads int
+}
+
+func (b *brokenEnd) Read(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
+	r, err := b.Store.Read(ctx, name, off, n)
+	if b.reads++; err != nil || b.reads > 1 {
+		return r, err
+	}
+	all, err := io.ReadAll(r)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, err
+	}
+	return io.NopCloser(io.MultiReader(bytes.NewReader(all), iotest.ErrReader(io.ErrUnexpectedEOF))), r.Close()
+}
+
 // A connection that breaks exactly at the end of an object, when all of it has come, and says so instead of io.EOF: who reads to the
 // end gets the end. Who asked for more bytes than there are is told that they are missing.
 func TestRetryReaderBreaksAtTheEnd(t *testing.T) {
@@ -265,7 +284,8 @@ func TestRetryReaderBreaksAtTheEnd(t *testing.T) {
 		{"more than there are", int64(len(content)) + 1, io.ErrUnexpectedEOF},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := newRetried(t, faultstore.When(faultstore.And(faultstore.OnOp(store.OpRead), faultstore.OnIndex(0)), faultstore.CutShort(int64(len(content)))))
+			r := newRetried(t)
+			r.Store = store.Retry(&brokenEnd{Store: r.behind}, store.RetryPolicy{Clock: r.clock})
 			if err := r.behind.Create(t.Context(), "a", store.BytesBody([]byte(content))); err != nil {
 				t.Fatal(err)
 			}

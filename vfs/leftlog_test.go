@@ -13,7 +13,7 @@ func TestLeftLogKeepsItsPointsInAnOutage(t *testing.T) {
 			b.write(db, 1, 2, 10)
 			b.finish(db)
 			var left []string
-			for range 80 {
+			for range 20 {
 				left = append(left, "INSERT INTO t(b) VALUES(randomblob(9000))")
 			}
 			b.put(plainLog(t, b.path, left...))
@@ -22,7 +22,7 @@ func TestLeftLogKeepsItsPointsInAnOutage(t *testing.T) {
 				b.driver = hasty // to close
 			}
 			db = b.open("")
-			for range 30 {
+			for range 90 {
 				mustExec(t, db, "INSERT INTO t(b) VALUES(randomblob(9000))")
 			}
 			b.until(db, "error", hasFailed)

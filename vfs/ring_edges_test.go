@@ -210,3 +210,23 @@ func TestIdleConsumerIsWoken(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Who sleeps until its next look is woken when a quarter of the ring is full, once.
+func TestConsumerIsWokenForAFullRing(t *testing.T) {
+	c := newCapture(t, filepath.Join(t.TempDir(), "a.db"), "", 1<<20)
+	conn := c.open("_journal_mode=WAL&_synchronous=OFF")
+	exec(t, conn, "CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB)")
+	for range 3 {
+		exec(t, conn, "INSERT INTO t(b) VALUES(randomblob(150000))")
+	}
+	if err := c.r.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := c.r.Read(make([]byte, 64)); err != nil || n != 1 {
+		t.Errorf("it was woken %d times: %v", n, err)
+	}
+	c.drain()
+	if err := conn.Close(); err != nil {
+		t.Error(err)
+	}
+}

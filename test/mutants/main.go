@@ -148,6 +148,11 @@ func judge(out string, err error, m mutant) (verdict, string) {
 			return caught, "by " + strings.Fields(name)[0]
 		}
 	}
+	for line := range strings.Lines(out) {
+		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+			return caught, strings.TrimSpace(line)
+		}
+	}
 	return caught, firstLine(out)
 }
 
