@@ -104,6 +104,22 @@ func (s *Shipper) attach(ctx context.Context) error {
 	return s.meet(ctx, rep, p)
 }
 
+// proveStore sees whether the store creates a name only once, which all of the fence rests on: once in the life of a replica, before
+// anything is shipped to it.
+func (s *Shipper) proveStore(ctx context.Context) error {
+	err := error(nil)
+	switch {
+	case s.rep.Overwrites:
+		err = ErrOverwrites
+	case len(s.all) == 0 && s.rep.Damage == nil:
+		err = replica.ProveCreate(ctx, s.store, s.rep)
+	}
+	if errors.Is(err, ErrOverwrites) {
+		return fmt.Errorf("%w; two writers would overwrite each other there, so nothing is shipped: use a store that honours it, and remove replica.json here", err)
+	}
+	return err
+}
+
 // firstPage waits until the database has a page, and returns its page size.
 func (s *Shipper) firstPage(ctx context.Context) (size int, err error) {
 	for {
@@ -171,6 +187,9 @@ func (s *Shipper) meet(ctx context.Context, rep replica.Replica, p *pinned) erro
 		return err
 	}
 	s.rep, s.all, s.hasher = rep, all, pagesum.NewHasher(rep.Key)
+	if err := s.proveStore(ctx); err != nil {
+		return err
+	}
 	var newest replica.Timeline // zero: there is none yet
 	if len(all) > 0 {
 		newest = all[len(all)-1]

@@ -28,6 +28,10 @@ var (
 	// ErrReplaced says that the database file was deleted, replaced or emptied while it was open.
 	ErrReplaced = errors.New("seawal: the database file is not the one that was opened")
 
+	// ErrOverwrites says that the store creates a name that is taken, so that several writers couldn't be told from each other.
+	// Nothing is shipped to it.
+	ErrOverwrites = replica.ErrOverwrites
+
 	// ErrClosed says that the shipper was closed.
 	ErrClosed = errors.New("seawal: replication was stopped")
 
@@ -96,7 +100,7 @@ func fatal(err error) bool {
 	if errors.Is(err, ErrReplicaGone) {
 		return false // also where another database's is in its place
 	}
-	for _, e := range []error{ErrFenced, ErrOtherDatabase, ErrReplicaExists, ErrReplaced} {
+	for _, e := range []error{ErrFenced, ErrOtherDatabase, ErrReplicaExists, ErrReplaced, ErrOverwrites} {
 		if errors.Is(err, e) {
 			return true
 		}

@@ -23,6 +23,9 @@ type Replica struct {
 	// Key is the secret of the page checksums in all of its segments; 0: they have none, as in replicas made by earlier versions.
 	Key pagesum.Key `json:"page_key,omitempty"`
 
+	// Overwrites says that the store doesn't refuse to create a name twice: see ProveCreate. Nothing is shipped there.
+	Overwrites bool `json:"overwrites,omitempty"`
+
 	// Damage is what is wrong with the document: it is corrupt, or gone (store.ErrNotExist). ID, PageSize and Key were found in the segments then.
 	Damage error `json:"-"`
 }
