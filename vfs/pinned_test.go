@@ -53,11 +53,11 @@ func (b *badPlace) outgrow(db *sql.DB) {
 	}
 }
 
-// large makes a database of 20 MB.
+// large makes a database of twice MaxWAL.
 func (b *badPlace) large() {
 	b.t.Helper()
 	create(b.t, b.path, 4096)
-	plain(b.t, b.path, "INSERT INTO t(b) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<5000) SELECT randomblob(3900) FROM n",
+	plain(b.t, b.path, "INSERT INTO t(b) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<1000) SELECT randomblob(3900) FROM n",
 		"PRAGMA wal_checkpoint(TRUNCATE)")
 }
 
@@ -73,6 +73,9 @@ func TestMaxWALHoldsInASnapshot(t *testing.T) {
 			{"hangs", faultstore.When(snapshot, faultstore.Slow(hangs)), false},
 			{"of a new page size, fails", faultstore.When(snapshot, faultstore.Fail(errReset)), true},
 		} {
+			if c.later && driver == blocking {
+				continue // it differs from the first one in how the snapshot comes about
+			}
 			t.Run(driver+"/"+c.name, func(t *testing.T) {
 				t.Parallel()
 				b := newBadPlace(t)
