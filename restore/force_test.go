@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -228,6 +229,34 @@ func TestOpenedWhileItIsReplaced(t *testing.T) {
 	if err := errors.Join(err1, err2); err != nil || !os.SameFile(now, was) {
 		t.Errorf("the file at the path is not the one that was opened, %v", err)
 	}
+}
+
+// TestForceWhileProcessesAreStarted: a process that is forked, and hasn't become another program yet, has all files of this one open. It uses
+// none of them.
+func TestForceWhileProcessesAreStarted(t *testing.T) {
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					exec.Command("/bin/true").Run() // that it was started is all
+				}
+			}
+		})
+	}
+	m := small(t)
+	path := filepath.Join(memoryDir(t), "app.db")
+	for range 10 {
+		if _, err := Run(t.Context(), m.store, Options{Output: path, Force: true}); err != nil {
+			t.Error(err)
+		}
+	}
+	close(stop)
+	wg.Wait()
 }
 
 // TestLocksOfAClaim: SQLite can neither read nor write what is claimed, in this process or another.

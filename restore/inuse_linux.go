@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // The locks belong to the open file, not to the process: they stand against SQLite in this process too, and don't fall when
@@ -20,10 +21,31 @@ const (
 // procDir is where the system lists the open files of processes.
 var procDir = "/proc"
 
-// checkUsers looks for an open file in the processes whose files this one may see: its own, those of the same user, all
+// A process that has been forked and isn't another program yet has copies of its parent's descriptors, for some milliseconds. Who is found is
+// looked for again before it counts.
+const (
+	userLooks = 4
+	userPause = 20 * time.Millisecond
+)
+
+// checkUsers is ErrInUse when somebody has a file open, and keeps it open: see findUser.
+func checkUsers(path string, mine *os.File) error {
+	for looks := 1; ; looks++ {
+		pid := findUser(path, mine)
+		if pid == "" {
+			return nil
+		}
+		if looks == userLooks {
+			return fmt.Errorf("%w: process %s has %s open; stop it first", ErrInUse, pid, path)
+		}
+		time.Sleep(userPause)
+	}
+}
+
+// findUser looks for an open file in the processes whose files this one may see: its own, those of the same user, all
 // for root. A connection in a rollback journal mode has no lock while it is idle, and shows nowhere else. The file is that at path, or
 // mine if that isn't nil, whatever its name is; mine itself doesn't count. Where /proc isn't there nothing is found.
-func checkUsers(path string, mine *os.File) error {
+func findUser(path string, mine *os.File) (pid string) {
 	fi, err := os.Stat(path)
 	own := ""
 	if mine != nil {
@@ -34,11 +56,11 @@ func checkUsers(path string, mine *os.File) error {
 		})
 	}
 	if err != nil {
-		return nil // nobody has what isn't there
+		return "" // nobody has what isn't there
 	}
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	if !ok {
-		return nil
+		return ""
 	}
 	dirs, _ := filepath.Glob(filepath.Join(procDir, "[0-9]*", "fd"))
 	for _, dir := range dirs {
@@ -48,12 +70,31 @@ func checkUsers(path string, mine *os.File) error {
 		}
 		for _, name := range names {
 			fd := filepath.Join(dir, name)
-			if fd != own && isFile(fd, fi, st.Ino) {
-				return fmt.Errorf("%w: process %s has %s open; stop it first", ErrInUse, filepath.Base(filepath.Dir(dir)), path)
+			if pid := filepath.Base(filepath.Dir(dir)); fd != own && isFile(fd, fi, st.Ino) && !isBeingStarted(pid) {
+				return pid
 			}
 		}
 	}
-	return nil
+	return ""
+}
+
+// forkNoExec is PF_FORKNOEXEC of the flags in /proc/<pid>/stat: forked, and not another program yet.
+const forkNoExec = 0x40
+
+// isBeingStarted says whether a process is one that this process has forked and that will be another program in a moment: a Go program
+// has no other children without one of their own.
+func isBeingStarted(pid string) bool {
+	stat, err := os.ReadFile(filepath.Join(procDir, pid, "stat"))
+	if err != nil {
+		return true // it has ended
+	}
+	_, rest, _ := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " ")
+	fields := strings.Fields(rest) // from the third on: state, parent, group, session, terminal, its group, flags
+	if len(fields) < 7 {
+		return false
+	}
+	flags, err := strconv.ParseUint(fields[6], 10, 64)
+	return err == nil && flags&forkNoExec != 0 && fields[1] == strconv.Itoa(os.Getpid())
 }
 
 func readNames(dir string) ([]string, error) {

@@ -123,12 +123,16 @@ func (c *claim) check() error {
 	return checkUsers(c.path, c.db)
 }
 
-// release lets others at it again.
+// release lets others at it again. The locks are given up and not only closed: a process that is just being forked has copies
+// of the descriptors.
 func (c *claim) release() {
 	for _, f := range []*os.File{c.db, c.shm} {
-		if f != nil {
-			f.Close() // nothing was written, or it was synced
+		if f == nil {
+			continue
 		}
+		all := syscall.Flock_t{Type: syscall.F_UNLCK, Whence: io.SeekStart}
+		_ = withDescriptor(f, func(fd uintptr) error { return syscall.FcntlFlock(fd, setLock, &all) }) // closing does it, too
+		f.Close()                                                                                      // nothing was written, or it was synced
 	}
 }
 

@@ -48,3 +48,35 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Errorf("%d MiB, want at most %d", used>>20, limit>>20)
 	}
 }
+
+// TestMemoryOfManySegments restores more large log segments than are fetched ahead: they are read as they are decoded, a few at a time.
+func TestMemoryOfManySegments(t *testing.T) {
+	const (
+		limit    = 32 << 20 // bytes
+		segments = 36
+		size     = 3 << 19 // of a segment, bytes: together more than the limit
+	)
+	m := newModel(t, 52, 4096)
+	for range segments {
+		state := make([]byte, size)
+		m.scribble(state, true)
+		m.log(m.commitState(1, state))
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(5))
+	heap := func() int64 {
+		var s runtime.MemStats
+		runtime.ReadMemStats(&s)
+		return int64(s.HeapAlloc)
+	}
+	runtime.GC()
+	before, most := heap(), int64(0)
+	path := filepath.Join(t.TempDir(), "app.db")
+	_, err := Run(context.Background(), m.store, Options{Output: path, Progress: func(_, _ int64) { most = max(most, heap()) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if used := most - before - before/20; used > limit { // garbage that a collector of 5 percent leaves
+		t.Errorf("%d MiB for %d segments of %d KiB, want at most %d", used>>20, segments, size>>10, limit>>20)
+	}
+	checkState(t, path, m.state)
+}

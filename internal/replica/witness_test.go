@@ -60,3 +60,43 @@ func TestTableHoldsSnapshotsAgainstTheLog(t *testing.T) {
 		}
 	})
 }
+
+// TestTableProvesTheLastChecksum: the checksums that nothing behind them would contradict are compared all the same, that of the
+// log's last transaction and that of a snapshot.
+func TestTableProvesTheLastChecksum(t *testing.T) {
+	blames := func(t *testing.T, src *source, object string) {
+		t.Helper()
+		_, err := TableAt(t.Context(), src.s, src.pos, nil, Pos{})
+		var c *segment.CorruptError
+		if !errors.As(err, &c) || c.Object != object || !strings.Contains(err.Error(), "checksum of the database") {
+			t.Errorf("%v, want %s blamed", err, object)
+		}
+	}
+	onePage := func(src *source, e *segment.Encoder, tx segment.Tx) {
+		image := src.page()
+		check(t, e.Begin(tx))
+		check(t, e.Page(segment.Page{Number: 1, Kind: segment.Full, Data: image, Sum: testHasher.Of(1, image)}))
+		check(t, e.End(testHasher.Of(1, image)+1))
+	}
+	t.Run("log", func(t *testing.T) {
+		src := newSource(t)
+		src.log(3, 1)
+		src.snapshot(src.pos)
+		name := func(i segment.Info) string { return segment.LogName(i.Timeline, i.First) }
+		object := src.encode(src.header(segment.Log, 4), name, func(e *segment.Encoder) {
+			onePage(src, e, segment.Tx{Number: 4, PageCount: 1})
+		})
+		src.pos.Tx = 4
+		blames(t, src, object)
+	})
+	t.Run("snapshot", func(t *testing.T) {
+		src := newSource(t)
+		src.pos.Tx = 3
+		name := func(i segment.Info) string { return segment.SnapshotName(i.Timeline, i.Last) }
+		h := segment.Header{Kind: segment.Snapshot, PageSize: testPageSize, Timeline: 1, First: 3, Writer: src.writer}
+		object := src.encode(h, name, func(e *segment.Encoder) {
+			onePage(src, e, segment.Tx{Number: 3, PageCount: 1})
+		})
+		blames(t, src, object)
+	})
+}
