@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"seawal/internal/reliability"
 	"seawal/internal/replica"
 	"seawal/store"
 	"seawal/store/faultstore"
@@ -50,6 +51,8 @@ func TestStoreThatOverwrites(t *testing.T) {
 		if r, err := replica.ReadReplica(t.Context(), w.store); err != nil || !r.Overwrites {
 			t.Errorf("%+v, %v", r, err)
 		}
+		reliability.Record(t, reliability.Fault{Group: reliability.Durable, Name: "a store that ignores If-None-Match",
+			How: "every create overwrites what is there, for three processes on two hosts"}, 3, 0)
 	})
 }
 

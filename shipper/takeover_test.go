@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"seawal/internal/reliability"
 	"seawal/internal/replica"
 	"seawal/internal/segment"
 	"seawal/store"
@@ -82,10 +83,15 @@ func TestTakeoverFencesAtOnce(t *testing.T) {
 				b.stop()
 				b.verify()
 				b.follow()
+				reliability.Record(t, tookOver, 1, 0)
 			})
 		})
 	}
 }
+
+// tookOver counts as lost what was confirmed to a writer after its replica was taken over: isFenced ends the test with the first such commit.
+var tookOver = reliability.Fault{Group: reliability.Durable, Name: "a replica is taken over while its writer is alive",
+	How: "another host opens a copy of the database, at the newest point or an older one, while the old writer is idle or ships without a pause, or is killed half way"}
 
 // The old writer ships while it is being taken over: it is read on to its end, and what it had confirmed by then is
 // on its timeline. From the moment at which the new one is confirmed it has nothing confirmed any more.
@@ -115,6 +121,7 @@ func TestTakeoverOfABusyWriter(t *testing.T) {
 			a.verifyAt(replica.Pos{Timeline: 1, Tx: end})
 			b.stop()
 			b.verify()
+			reliability.Record(t, tookOver, 1, 0)
 		})
 	}
 }
@@ -156,6 +163,7 @@ func TestTakeoverHalfDone(t *testing.T) {
 				if d := w.sh.Durable(); d.Timeline != 2 {
 					t.Errorf("opened once more: %v", d)
 				}
+				reliability.Record(t, tookOver, 1, 0)
 			})
 		})
 	}

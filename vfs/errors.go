@@ -77,4 +77,6 @@ var (
 	ErrReplicaGone = shipper.ErrReplicaGone
 	// ErrFenced: another writer has taken the replica over; nothing of it is overwritten.
 	ErrFenced = shipper.ErrFenced
+	// ErrOverwrites: the store creates a name that is taken, so that two writers would overwrite each other. Nothing is shipped to it.
+	ErrOverwrites = shipper.ErrOverwrites
 )
