@@ -315,6 +315,7 @@ func (s *Shipper) startRoot(ctx context.Context, newest replica.Timeline, damage
 		return err
 	}
 	s.caughtUp(p)
+	s.planScrub(false)
 	return nil
 }
 
@@ -369,6 +370,7 @@ func (s *Shipper) carryOut(ctx context.Context, newest replica.Timeline, plan *p
 	}
 	killpoint.Hit("shipper/attach-decided")
 	s.setTable(plan.table)
+	s.planScrub(plan.unread)
 	s.place = plan.place
 	s.state = &state{Format: stateFormat, Replica: s.id, Writer: s.writer, Position: at, Time: s.latest, After: plan.table.Total().String(), Place: plan.place, Census: s.censusNow()}
 	if err := saveState(s.cfg.StateDir, s.state); err != nil {
@@ -386,6 +388,7 @@ func (s *Shipper) carryOut(ctx context.Context, newest replica.Timeline, plan *p
 	if plan.takeover != "" {
 		s.noticeTimeline(at.Timeline, plan.at, plan.takeover)
 	}
+	s.noteChanged(plan.changed)
 	s.publish(at, base)
 	if plan.captured {
 		s.encoded = -plan.offline

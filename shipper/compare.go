@@ -22,6 +22,8 @@ type plan struct {
 	log      *logRange      // they, and the source's up to the pinned state; nil: what there is, is shipped as the difference
 	captured bool           // the source has all that follows at, from its ticket -offline on
 	reason   string         // why it is a difference
+	unread   bool           // proven by the WAL: nobody has read the pages of the file
+	changed  string         // which pages differ from at, where nobody knows who wrote them
 }
 
 // close ends what was opened to carry the plan out.
@@ -87,6 +89,7 @@ func (s *Shipper) compare(ctx context.Context, o origin, table *pagesum.Table, p
 	}
 	pl.offline = 1
 	pl.reason = "the database went on while nothing was captured, and its log is gone"
+	pl.changed = changedPages(local, table, o.pos)
 	if pl.takeover == "" {
 		pl.takeover = s.whyApart(o)
 	}
@@ -270,6 +273,7 @@ func (s *Shipper) proveByLog(place wal.Place, p *pinned, pl *plan) (bool, error)
 		return false, unlessMoved(err)
 	}
 	s.planRange(p, pl, r)
+	pl.unread = true
 	return true, nil
 }
 

@@ -11,6 +11,7 @@
 //	batch          closes at Interval, at BatchBytes, or when somebody waits     batch.go
 //	upload         create-if-absent, one after the other: the fence              upload.go overtaken.go takeover.go
 //	durable        waiters wake, Status moves                                    wait.go status.go
+//	idle           the database file is held against the table of page checksums scrub.go
 //
 // One transaction number is one ticket of the source: transaction = base + ticket,
 // and base is found once, by attaching (attach.go, origin.go, compare.go). Memory is bounded

@@ -52,6 +52,9 @@ var causes = []struct {
 	{WordDamaged, func(st *Status) string {
 		return when(replica.IsDamage(st.Err), "the replica can't be read: %v", st.Err)
 	}},
+	{WordDamaged, func(st *Status) string {
+		return when(st.Damaged != "", "%s", st.Damaged)
+	}},
 	{WordBlocked, func(st *Status) string {
 		return when(store.IsPermanent(st.Err) || st.Mode == ModeBehind, "nothing is shipped until somebody acts: %v", st.Err)
 	}},

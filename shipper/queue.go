@@ -62,6 +62,9 @@ func (s *Shipper) drain(ctx context.Context) error {
 			return nil
 		default:
 			quiet++
+			if quiet > quietTicks && s.batch == nil {
+				s.scrubSome(ctx)
+			}
 		}
 		if err := s.wait(ctx, timer, quiet); err != nil {
 			return err
@@ -156,6 +159,9 @@ func (s *Shipper) wait(ctx context.Context, timer *time.Timer, quiet int) error 
 		}
 		if sleep < 0 {
 			sleep = s.untilLook()
+			if scrub := s.untilScrub(); s.batch == nil && scrub >= 0 && (sleep < 0 || scrub < sleep) {
+				sleep = scrub
+			}
 		}
 	}
 	var tick <-chan time.Time

@@ -118,6 +118,7 @@ type Shipper struct {
 	state     *state // nil until the state folder is read
 	lock      *lock
 	table     *pagesum.Table   // of the last transaction encoded
+	scrub     scrub            // of the database file
 	hasher    *pagesum.Hasher  // of the replica's page sums, once that is known
 	fresh     replica.Replica  // of a replica that this Shipper makes
 	opening   replica.Timeline // the last one that this Shipper opened, or tried to

@@ -58,6 +58,8 @@ type Status struct {
 
 	Notice     string    // the last thing out of the ordinary that was found, and what was done about it; "": nothing
 	NoticeTime time.Time // when
+
+	Damaged string // what is wrong with the database file: pages that no transaction wrote; "": nothing is known to be
 }
 
 // statusRecord is the part of Status that isn't computed. Guarded by Shipper.mu.
@@ -73,6 +75,7 @@ type statusRecord struct {
 	reason    string
 	notice    string
 	noticed   time.Time
+	damaged   string
 	waiting   int64 // time of a commit seen before anything could be taken, unix nanoseconds; 0: none
 }
 
@@ -106,7 +109,7 @@ func (s *Shipper) Status() Status {
 		Attached: s.mapped, Mode: r.mode, Fenced: errors.Is(s.failure, ErrFenced), Replica: s.id,
 		Err: r.err, ErrTime: r.errTime,
 		Segments: r.segments, SegmentBytes: r.segBytes, Snapshots: r.snapshots, SnapshotBytes: r.snapBytes,
-		Resyncs: r.resyncs, ResyncReason: r.reason, LagTx: ticket, Notice: r.notice, NoticeTime: r.noticed,
+		Resyncs: r.resyncs, ResyncReason: r.reason, LagTx: ticket, Notice: r.notice, NoticeTime: r.noticed, Damaged: r.damaged,
 	}
 	if s.failure != nil {
 		st.Err = s.failure
@@ -193,6 +196,16 @@ func (s *Shipper) noteResync(reason string, number, span uint64) {
 	s.noticeLocked(text)
 	s.mu.Unlock()
 	s.log.Warn("shipping the difference to the replica as one transaction", "reason", reason)
+}
+
+// noteChanged adds to the notice of a difference which pages it is of.
+func (s *Shipper) noteChanged(text string) {
+	if text == "" {
+		return
+	}
+	s.mu.Lock()
+	s.noticeLocked(s.stat.notice + "; " + text)
+	s.mu.Unlock()
 }
 
 // noteClock tells of a clock that was set back.
