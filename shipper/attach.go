@@ -356,6 +356,20 @@ func (s *Shipper) openedByOthers(ctx context.Context, timeline uint32, exist err
 	return fmt.Errorf("%w: timeline %d was opened just now: %w", ErrFenced, timeline, exist)
 }
 
+// noteSynced remembers a point that a loss of power can't take from the database any more: p is at it or beyond, and is synced now.
+func (s *Shipper) noteSynced(at replica.Pos, p *pinned) {
+	s.synced = replica.Pos{}
+	y, ok := p.ReadTx.(Syncer)
+	if !ok {
+		return
+	}
+	if err := y.Sync(); err != nil {
+		s.log.Warn("syncing the log", "err", err) // then any point counts as one that could come back
+		return
+	}
+	s.synced = at
+}
+
 // carryOut does what compare decided.
 func (s *Shipper) carryOut(ctx context.Context, newest replica.Timeline, plan *plan, p *pinned) error {
 	at := plan.at
@@ -372,8 +386,9 @@ func (s *Shipper) carryOut(ctx context.Context, newest replica.Timeline, plan *p
 	s.setTable(plan.table)
 	s.planScrub(plan.unread)
 	s.place = plan.place
-	s.state = &state{Format: stateFormat, Replica: s.id, Writer: s.writer, Position: at, Time: s.latest, After: plan.table.Total().String(), Place: plan.place, Census: s.censusNow()}
-	if err := saveState(s.cfg.StateDir, s.state); err != nil {
+	s.noteSynced(at, p)
+	s.state = &state{Format: stateFormat, Replica: s.id, Writer: s.writer, Position: at, Time: s.latest, After: plan.table.Total().String(), Place: plan.place, Pages: s.pages, Census: s.censusNow()}
+	if err := s.saveState(s.state); err != nil {
 		return err
 	}
 	killpoint.Hit("shipper/attach-state-saved")

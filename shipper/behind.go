@@ -9,9 +9,9 @@ import (
 	"seawal/internal/wal"
 )
 
-// A database that lost its newest transactions can be rolled forward only before it is opened. Once it is open, whether they are
-// wanted back shows in what the application does: it closes the database, and the next open gets them back, or it writes, and
-// another history begins.
+// A database that a loss of power has robbed of its newest transactions can be rolled forward only before it is opened. Where that wasn't
+// possible, because the store didn't answer, whether they are wanted back shows in what the application does: it closes the
+// database, and the next open gets them back, or it writes, and another history begins.
 
 // lostPoint is a database that was found at an earlier point than its replica.
 type lostPoint struct {
@@ -25,8 +25,8 @@ type lostPoint struct {
 // behind is the error for a database at an earlier point than its replica. The next open rolls it forward.
 func (s *Shipper) behind(l *lostPoint) error {
 	s.lost = l
-	s.state.Behind = true
-	if err := saveState(s.cfg.StateDir, s.state); err != nil {
+	s.state.Behind, s.state.Found = true, &found{At: l.at, Sum: l.table.Total().String()}
+	if err := s.saveState(s.state); err != nil {
 		s.log.Warn("saving the state", "err", err)
 	}
 	return &BehindError{Local: l.at, Replica: l.end, DBPath: s.cfg.DBPath}

@@ -17,6 +17,7 @@ import (
 func lost(t *testing.T) *world {
 	w := shipped(t, true)
 	w.m.set(w.want[replica.Pos{Timeline: 1, Tx: 4}])
+	w.cfg.Judgement = Judgement{Loss: LossOfPower}
 	return w
 }
 
@@ -47,9 +48,11 @@ func TestBehindWaits(t *testing.T) {
 		if after := w.objects(); after != before {
 			t.Errorf("objects before:\n%s\nafter:\n%s", before, after)
 		}
-		if !MayBeBehind(w.sh.cfg.StateDir, nil) {
-			t.Error("the next open would not look")
+		j := Judge(w.cfg.DBPath, w.sh.cfg.StateDir, nil)
+		if at, sum, ok := j.foundAt(); j.Loss != LossOfPower || !ok || at.Tx != 4 || sum != w.m.pages.total(w.sh.hasher) {
+			t.Errorf("the next open would judge %+v", j)
 		}
+		w.cfg.Judgement = j
 		w.start() // not rolled forward: the same again
 		synctest.Wait()
 		if st := w.sh.Status(); st.Mode != ModeBehind {
@@ -81,8 +84,8 @@ func TestBehindAndWritten(t *testing.T) {
 				t.Errorf("%d points, want 7", len(txs))
 			}
 			w.verifyAt(replica.Pos{Timeline: 1, Tx: 6})
-			if MayBeBehind(w.sh.cfg.StateDir, nil) {
-				t.Error("it is still taken for behind")
+			if j := Judge(w.cfg.DBPath, w.sh.cfg.StateDir, nil); j.Loss != LossNone {
+				t.Errorf("it is still taken for behind: %+v", j)
 			}
 			w.follow()
 		})

@@ -178,7 +178,7 @@ func TestTwoFoldersOfANewReplica(t *testing.T) {
 			if err := os.Remove(filepath.Join(folders[1], stateFile)); err != nil {
 				t.Fatal(err)
 			}
-		} else if err := saveState(folders[1], was); err != nil {
+		} else if err := writeState(folders[1], was); err != nil {
 			t.Fatal(err)
 		}
 		w.offline(w.tx(2))

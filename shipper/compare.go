@@ -100,6 +100,8 @@ func (s *Shipper) compare(ctx context.Context, o origin, table *pagesum.Table, p
 // timeline of its own; "": what the replica has up to there is from here, and the difference leads on from it.
 func (s *Shipper) whyApart(end origin) string {
 	switch {
+	case s.state != nil && s.cfg.Judgement.Replaced:
+		return fmt.Sprintf("%s, and the database is at no point of the replica up to %v", s.cfg.Judgement.Reason, end.pos)
 	case s.mayHaveLost(end.pos):
 		// What the replica has may be lost here: its history ends, and another one goes on from its pages.
 		return fmt.Sprintf("the machine was started again, and the database is at no point of the replica up to %v: it may have lost some, and was written since", end.pos)
@@ -166,7 +168,7 @@ func (s *Shipper) ownEnd(ctx context.Context, o origin) (own origin, ok bool, er
 // saved, or the state is that of an older disk.
 func (s *Shipper) mayHaveLost(end replica.Pos) bool {
 	st := s.state
-	return st != nil && st.mayBeBehind() && (st.Behind || st.Clean == nil || st.Position != end)
+	return st != nil && st.mayBeBehind(s.cfg.DBPath) && (st.Behind || st.Clean == nil || st.Position != end)
 }
 
 // compareEarlier looks for a point before the end of the replica that the database is at, or that it was at before what its log
@@ -193,8 +195,10 @@ func (s *Shipper) compareEarlier(ctx context.Context, o origin, local *pagesum.T
 	switch {
 	case err != nil:
 		return nil, err
-	case m.state == now && s.state != nil:
+	case m.state == now && s.state != nil && s.lostByPower(m.at):
 		return nil, s.behind(&lostPoint{at: m.at, end: o.pos, table: local, place: p.place, pageSize: p.PageSize(), ticket: p.Ticket()})
+	case m.state == now && s.state != nil:
+		return &plan{at: m.at, table: local, place: p.place, offline: -p.Ticket(), takeover: o.because(s.whyEarlier(m.at, o.pos))}, nil
 	case m.state == now:
 		return &plan{at: m.at, table: local, takeover: o.because(fmt.Sprintf("the database was brought back to %v", m.at))}, nil
 	}
@@ -206,6 +210,33 @@ func (s *Shipper) compareEarlier(ctx context.Context, o origin, local *pagesum.T
 		return nil, err
 	}
 	return pl, nil
+}
+
+// lostByPower says whether a loss of power has brought the database back to an earlier point, so that the next open may bring it forward again.
+func (s *Shipper) lostByPower(at replica.Pos) bool {
+	if s.cfg.Judgement.Loss != LossOfPower || s.state.Synced.Compare(at) > 0 && !s.isSame(s.state.Synced, at) {
+		return false
+	}
+	if found, _, ok := s.cfg.Judgement.foundAt(); ok && found != at {
+		return false
+	}
+	s.rememberOthers()
+	known := s.shippedHere()
+	return at.Compare(known) < 0 && !s.isSame(at, known)
+}
+
+// whyEarlier is why a database that is at an earlier point than the replica goes on from there on a timeline of its own.
+func (s *Shipper) whyEarlier(at, end replica.Pos) string {
+	s.rememberOthers()
+	if known := s.shippedHere(); s.isSame(at, known) {
+		return fmt.Sprintf("the replica has transactions up to %v that are not from here: a clone of this machine ships too, or the state folder is an older one; "+
+			"they stay readable on timeline %d", end, end.Timeline)
+	}
+	reason := s.cfg.Judgement.Reason
+	if reason == "" {
+		reason = "nothing tells of a loss of power"
+	}
+	return fmt.Sprintf("the database was brought back from %v to %v (%s); what came after stays readable on timeline %d", end, at, reason, end.Timeline)
 }
 
 // planWholeLog plans to ship all that the log has on top of what the file had. It says whether that can be done; an error

@@ -151,6 +151,11 @@ func (s *Shipper) closePinned(p *pinned) {
 
 // sums computes the table of the pinned state: every page is read.
 func (p *pinned) sums(ctx context.Context, h *pagesum.Hasher) (*pagesum.Table, error) {
+	return p.sumsWith(ctx, h, func() {})
+}
+
+// sumsWith is sums that tells how it gets on.
+func (p *pinned) sumsWith(ctx context.Context, h *pagesum.Hasher, progress func()) (*pagesum.Table, error) {
 	t := pagesum.New()
 	b := make([]byte, p.PageSize())
 	lock := pagesum.LockPage(p.PageSize())
@@ -158,8 +163,10 @@ func (p *pinned) sums(ctx context.Context, h *pagesum.Hasher) (*pagesum.Table, e
 		if page == lock {
 			continue
 		}
-		if page%1024 == 0 && ctx.Err() != nil {
-			return nil, ctx.Err()
+		if page%1024 == 0 {
+			if progress(); ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
 		}
 		if err := p.image(page, b); err != nil {
 			return nil, err

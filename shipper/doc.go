@@ -30,10 +30,10 @@
 //	ahead, the log is gone          behind            the difference, as one transaction
 //	at no point, and its log gone   has more than is  a new timeline, from the newest point that is known to be from here;
 //	                                known from here   it begins with the difference
-//	at an earlier point             ahead             the machine was started again: [RollForward], before the database
+//	at an earlier point             ahead             a loss of power is proven ([Judge]): [RollForward], before the database
 //	                                                  is opened; else [BehindError] until it is written, and a new timeline then;
-//	                                                  the next open rolls forward; without a state folder: brought back on
-//	                                                  purpose, a new timeline
+//	                                                  the next open rolls forward. Not proven: brought back on
+//	                                                  purpose, a new timeline at once
 //	diverged: it was at an earlier  ahead             a new timeline from there, with what its log has behind it, one by one
 //	point before what its log has last
 //	at no point, after a reboot     exists            a new timeline, which begins with the difference

@@ -84,9 +84,16 @@ type BehindError struct {
 	Local   replica.Pos // that the database is at
 	Replica replica.Pos // that the replica is at
 	DBPath  string
+
+	// Reason is why it was not opened: nothing proves that a loss of power has taken them. "": it is open, and was found behind.
+	Reason string
 }
 
 func (e *BehindError) Error() string {
+	if e.Reason != "" {
+		return fmt.Sprintf("%v: %s is at %v, and %v was confirmed: its newest transactions are missing, and it isn't certain that a loss of power took them (%s)",
+			ErrBehind, e.DBPath, e.Local, e.Replica, e.Reason)
+	}
 	return fmt.Sprintf("%v: %s is at %v, the replica at %v: its newest transactions were lost here, and nothing is shipped for now; "+
 		"close it and open it again to get them back from the replica; or write to it, and it goes on from %v on a new timeline, while they stay readable on timeline %d",
 		ErrBehind, e.DBPath, e.Local, e.Replica, e.Local, e.Replica.Timeline)

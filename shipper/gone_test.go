@@ -92,7 +92,7 @@ func TestReplicaIsGone(t *testing.T) {
 						st, err := readState(w.sh.cfg.StateDir)
 						mustDo(t, err)
 						st.Position, st.After = replica.Pos{}, "" // as when nothing but the position file tells
-						mustDo(t, saveState(w.sh.cfg.StateDir, st))
+						mustDo(t, writeState(w.sh.cfg.StateDir, st))
 					case "at the start, as an older version left it":
 						w.stop()
 						mustDo(t, os.Remove(filepath.Join(w.sh.cfg.StateDir, positionFile)))
@@ -159,7 +159,7 @@ func TestEmptyListingIsNotBelieved(t *testing.T) {
 					st, err := readState(w.sh.cfg.StateDir)
 					mustDo(t, err)
 					st.Position, st.After = replica.Pos{}, ""
-					mustDo(t, saveState(w.sh.cfg.StateDir, st))
+					mustDo(t, writeState(w.sh.cfg.StateDir, st))
 				}
 				f := &unlisted{Store: w.store}
 				f.isEmpty.Store(true)

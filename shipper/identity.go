@@ -72,7 +72,7 @@ func (s *Shipper) createReplica(ctx context.Context) (replica.Replica, error) {
 	}
 	// The state comes first: after a crash it says that the replica is ours.
 	s.state, s.prior = &state{Format: stateFormat, Replica: s.fresh.ID, Writer: s.writer}, replica.Pos{}
-	if err := saveState(s.cfg.StateDir, s.state); err != nil {
+	if err := s.saveState(s.state); err != nil {
 		return replica.Replica{}, err
 	}
 	killpoint.Hit("shipper/replica-state-saved")

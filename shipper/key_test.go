@@ -49,7 +49,7 @@ func TestReplicaKeepsItsKey(t *testing.T) {
 					if err := os.MkdirAll(dir, 0o700); err != nil {
 						t.Fatal(err)
 					}
-					if err := saveState(dir, st); err != nil {
+					if err := writeState(dir, st); err != nil {
 						t.Fatal(err)
 					}
 					r := replica.Replica{ID: st.Replica, PageSize: testPage, Created: time.Now(), Name: "app.db"}

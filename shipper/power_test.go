@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"seawal/internal/fsops"
@@ -37,7 +38,7 @@ func TestStateLosesPower(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.offline(w.txOn(12, 30))
-	var last uint64 // transaction that the replica has by now; of the goroutines that ship, one after the other
+	var last atomic.Uint64 // transaction that the replica has by now
 	disk := powertest.Watch(t, filepath.Dir(w.m.path), func(l powertest.Left) string {
 		raw, exists, whole := l.Content(path)
 		var st state
@@ -48,14 +49,14 @@ func TestStateLosesPower(t *testing.T) {
 			return "the state is not whole"
 		case json.Unmarshal(raw, &st) != nil:
 			return fmt.Sprintf("the state is %q", raw)
-		case st.Position.Tx > last:
-			return fmt.Sprintf("the state is at %v, and the replica at %d", st.Position, last)
+		case st.Position.Tx > last.Load():
+			return fmt.Sprintf("the state is at %v, and the replica at %d", st.Position, last.Load())
 		}
 		return ""
 	})
 	w.store = createHook{w.store, func(name string) {
 		if n, err := segment.ParseName(name); err == nil {
-			last = max(last, n.First) // each segment has one transaction
+			last.Store(max(last.Load(), n.First)) // each segment has one transaction
 		}
 		if name != segment.ReplicaName {
 			return

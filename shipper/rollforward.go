@@ -5,47 +5,34 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"os"
 	"path/filepath"
-	"slices"
-	"time"
 
 	"seawal/internal/fsops"
 	"seawal/internal/killpoint"
+	"seawal/internal/machine"
 	"seawal/internal/pagesum"
 	"seawal/internal/replica"
 	"seawal/store"
 )
 
-// bootID is readBootID; tests have machines of their own.
-var bootID = readBootID
-
-// MayBeBehind says whether the database may have lost transactions that its replica has, as far as its state folder
-// tells. A process that dies loses nothing of what SQLite has written, only a machine does: so, without a look
-// at the store, the answer is no as long as the machine is up since the state was saved. others are the state folders of the database's
-// other replicas, which tell when this one is new.
-func MayBeBehind(stateDir string, others []string) bool {
-	st, err := readState(stateDir)
-	if err != nil || st != nil {
-		return err == nil && st.mayBeBehind()
-	}
-	return slices.ContainsFunc(others, func(dir string) bool {
-		st, err := readState(dir)
-		return err == nil && st != nil && st.mayBeBehind()
-	})
+// mayBeBehind says whether the database may lack what its replica has. A process that dies loses nothing of what SQLite has
+// written, only a machine does. It is a reason to be careful about where history goes on, and none to change the database: see judge.go.
+func (st *state) mayBeBehind(dbPath string) bool {
+	return st.Behind || st.Boot == "" || st.Boot != machine.Last(dbPath).ID
 }
 
-func (st *state) mayBeBehind() bool { return st.Behind || st.Boot == "" || st.Boot != bootID() }
-
-// RollForwardConfig is what RollForward needs. All of it has to be set.
+// RollForwardConfig is what RollForward needs. All of it has to be set, but where it says otherwise.
 type RollForwardConfig struct {
-	Store     store.Store
+	Store     store.Store // with what goes around it (store.Stack): what may go away is to be repeated there
 	DBPath    string
 	StateDir  string
-	OtherDirs []string // as of Config
+	OtherDirs []string  // as of Config
+	Judgement Judgement // of these: LossOfPower, or LossPossible for a look that changes nothing
 	Logger    *slog.Logger
-	Patience  time.Duration // for the store to say where the replica ends; six times as much to look for the database's point in it
+
+	// Progress is called while pages are read, so that who limits the time can tell slow from stuck; nil: nobody does.
+	Progress func()
 
 	// Open opens the database file for reading, without harm to anybody's locks.
 	Open func(path string) (DBFile, error)
@@ -56,25 +43,29 @@ type RollForwardConfig struct {
 	// Recover opens the database with SQLite and closes it: a hot journal is played back.
 	Recover func() error
 
-	// Restore rebuilds a point as a new file, verified.
+	// Restore rebuilds a point as a new file, verified. It is needed where single pages don't lead to the point: behind a change of the
+	// page size, or a timeline that begins with a snapshot.
 	Restore func(ctx context.Context, pos replica.Pos, path string) error
 }
 
 // RolledForward is what RollForward did.
 type RolledForward struct{ From, To replica.Pos }
 
-// RollForward brings a database that nobody has open, and that lost its newest transactions, to where
-// its replica is: the file as it was then, byte for byte. It does so only when the replica was last written from here, and when
-// the database is exactly at an earlier point of it; else it returns nil and leaves everything as it is: what attaches
-// decides. Nothing was changed when it returns an error, or the change is complete but not verified.
+// RollForward brings a database that nobody has open, and that a loss of power has robbed of its newest transactions, to the newest
+// point that was confirmed to its state folder: the file as it was then, byte for byte. What others have put into the replica
+// behind that point, be it under our writer's id, is not brought in. It returns nil and leaves everything as it is when nothing is missing, or when the database
+// is at no point: what attaches decides then. The error is a *BehindError when transactions are missing and nothing proves that a loss of
+// power took them; for any other error, too, nothing was changed, or the change is complete but not verified.
 //
 // The pages that differ become a hot rollback journal, which SQLite itself plays back. So a crash at any moment
-// leaves the old state, or a journal that leads to the new one. It needs room on the disk for a copy of the database.
+// leaves the old state, or a journal that leads to the new one. Only pages of transactions behind the database's point, and a sample of the
+// others, are read, and the room that it needs on the disk is twice what differs.
 func RollForward(ctx context.Context, cfg RollForwardConfig) (*RolledForward, error) {
-	look, cancel := context.WithTimeout(ctx, cfg.Patience)
-	st, o, err := cfg.endOfOurs(look)
-	cancel()
-	if err != nil || o.pos.IsZero() {
+	if cfg.Progress == nil {
+		cfg.Progress = func() {}
+	}
+	end, err := cfg.confirmedEnd(ctx)
+	if err != nil || end == nil {
 		return nil, err
 	}
 	if isHot(cfg.DBPath + "-journal") {
@@ -82,17 +73,15 @@ func RollForward(ctx context.Context, cfg RollForwardConfig) (*RolledForward, er
 			return nil, err
 		}
 	}
-	if now := statFile(cfg.DBPath); st.Clean != nil && st.Position == o.pos && now != nil && *now == *st.Clean {
-		return nil, nil
-	}
 	// A first look, without a lock: nearly always nothing is missing.
-	look, cancel = context.WithTimeout(ctx, 6*cfg.Patience)
-	at, err := firstLook(look, cfg, o)
-	cancel()
+	at, err := cfg.firstLook(ctx, end)
 	if err != nil || at.IsZero() {
 		return nil, err
 	}
-	done, err := cfg.prepareLocked(ctx, o)
+	if cfg.Judgement.Loss != LossOfPower {
+		return nil, &BehindError{Local: at, Replica: end.pos, DBPath: cfg.DBPath, Reason: cfg.Judgement.Reason}
+	}
+	done, written, err := cfg.prepareLocked(ctx, end)
 	if err != nil || done == nil {
 		return nil, err
 	}
@@ -100,85 +89,41 @@ func RollForward(ctx context.Context, cfg RollForwardConfig) (*RolledForward, er
 	if err := cfg.recover(); err != nil {
 		return nil, fmt.Errorf("bring %s to %v: %w", cfg.DBPath, done.To, err)
 	}
-	p, err := openOffline(cfg.DBPath, cfg.Open)
-	if err != nil {
-		return nil, err
-	}
 	killpoint.Hit("shipper/rollforward-recovered")
-	table, err := p.sums(ctx, o.hasher)
-	if err = errors.Join(err, p.Close()); err != nil {
-		return nil, err
-	}
-	if table.Total() != o.after {
-		return nil, fmt.Errorf("bring %s to %v: its checksum is %v now, and that of the point is %v; restore it", cfg.DBPath, done.To, table.Total(), o.after)
+	if err := cfg.verify(written); err != nil {
+		return nil, fmt.Errorf("bring %s to %v: %w; restore it", cfg.DBPath, done.To, err)
 	}
 	return done, nil
 }
 
-// endOfOurs is the state of the replica, and where it ends, if it was last written from here; zeros if not.
-func (cfg RollForwardConfig) endOfOurs(ctx context.Context) (*state, origin, error) {
-	st, err := readState(cfg.StateDir)
-	if err != nil {
-		return nil, origin{}, err
-	}
-	rep, err := replica.ReadReplica(ctx, cfg.Store)
-	if errors.Is(err, store.ErrNotExist) {
-		return nil, origin{}, nil
-	}
-	if err == nil && (st == nil || st.Replica != rep.ID && !isConfirmed(cfg.StateDir, st)) {
-		st, _ = stateElsewhere(cfg.OtherDirs, rep.ID)
-	}
-	if err != nil || st == nil || rep.ID != st.Replica {
-		return nil, origin{}, err
-	}
-	o, err := endOfReplica(ctx, cfg.Store, st, rep)
-	o.hasher = pagesum.NewHasher(rep.Key)
-	return st, o, err
+// written is what a journal leads to.
+type written struct {
+	hasher *pagesum.Hasher
+	pages  map[uint32]pagesum.Sum
+	count  uint32 // pages of the database
 }
 
-// endOfReplica is where the replica that a state is of ends; zero when others wrote it last.
-func endOfReplica(ctx context.Context, s store.Store, st *state, rep replica.Replica) (origin, error) {
-	all, err := replica.Timelines(ctx, s)
-	if err != nil || len(all) == 0 {
-		return origin{}, err
+// verify reads back what SQLite has made of the journal.
+func (cfg RollForwardConfig) verify(w *written) error {
+	p, err := openOffline(cfg.DBPath, cfg.Open)
+	if err != nil {
+		return err
 	}
-	newest := all[len(all)-1]
-	if newest.Lost {
-		return origin{}, nil
+	defer p.Close() // read only
+	if p.PageCount() != w.count {
+		return fmt.Errorf("it has %d pages now, and the point has %d", p.PageCount(), w.count)
 	}
-	var from replica.Pos
-	if newest.Timeline == st.Position.Timeline {
-		from = st.Position
-	} else if newest.Writer != st.Writer {
-		return origin{}, nil
-	}
-	_, info, err := replica.Newest(ctx, s, newest.Timeline, from)
-	switch {
-	case err == nil && info.Writer == st.Writer:
-		return endOf(info), nil
-	case !errors.Is(err, store.ErrNotExist):
-		return origin{}, err
-	}
-	o := origin{pos: from, writer: st.Writer}
-	switch {
-	case !from.IsZero():
-		if o.after, err = pagesum.ParseSum(st.After); err != nil {
-			return origin{}, nil
+	b := make([]byte, p.PageSize())
+	for page, want := range w.pages {
+		if err := p.image(page, b); err != nil {
+			return err
 		}
-		o.place, o.time = st.Place, st.Time
-	case newest.Parent != 0:
-		// Opened from here, and nothing was shipped on it.
-		o.pos = replica.Pos{Timeline: newest.Timeline, Tx: newest.ParentTx}
-		table, err := replica.TableAt(ctx, s, o.pos, nil, replica.Pos{})
-		if err != nil {
-			return origin{}, err
+		if got := w.hasher.Of(page, b); got != want {
+			return fmt.Errorf("page %d has the checksum %v now, and that of the point is %v", page, got, want)
 		}
-		o.after = table.Total()
-	default:
-		return origin{}, nil
+		cfg.Progress()
 	}
-	o.pageSize = replica.PageSizeAt(rep, all, o.pos)
-	return o, nil
+	return nil
 }
 
 // recover has SQLite play a hot journal back. SQLite removes it without waiting for the disk: after a loss of power it
@@ -190,50 +135,56 @@ func (cfg RollForwardConfig) recover() error {
 	return syncDir(filepath.Dir(cfg.DBPath))
 }
 
-func firstLook(ctx context.Context, cfg RollForwardConfig, o origin) (at replica.Pos, err error) {
+func (cfg RollForwardConfig) firstLook(ctx context.Context, end *confirmedEnd) (at replica.Pos, err error) {
 	p, err := openOffline(cfg.DBPath, cfg.Open)
 	if err != nil {
 		return at, fmt.Errorf("read %s: %w", cfg.DBPath, err)
 	}
-	at, _, err = lookForLoss(ctx, cfg.Store, o, p)
+	at, _, err = cfg.locate(ctx, end, p)
 	return at, errors.Join(err, p.Close())
 }
 
-// lookForLoss returns the earlier point of the replica that the database is at, with its page checksums; zero
-// when it is at none.
-func lookForLoss(ctx context.Context, s store.Store, o origin, p *pinned) (at replica.Pos, table *pagesum.Table, err error) {
+// locate returns the earlier point of the replica that the database is at; zero when it is at none, or when somebody has brought it there.
+// The lookback leads from there to the end; it is nil where only a restore does.
+func (cfg RollForwardConfig) locate(ctx context.Context, end *confirmedEnd, p *pinned) (at replica.Pos, l *lookback, err error) {
 	if p.PageCount() == 0 {
 		return at, nil, nil
 	}
-	if end := p.Place(); p.log != nil && end.SameGeneration(o.place) && o.place.Frame <= end.Frame {
-		if place, err := p.header.PlaceAt(p.log, o.place.Frame); err == nil && place == o.place {
-			return at, nil, nil // the log has it all
-		}
+	at, l, err = lookBack(ctx, cfg, end, p)
+	if errors.Is(err, errNoWayBack) {
+		l = nil
+		at, err = searchBack(ctx, cfg, end, p)
 	}
-	if table, err = p.sums(ctx, o.hasher); err != nil || table.Total() == o.after {
-		return at, nil, err
+	if err != nil || at.IsZero() {
+		return replica.Pos{}, nil, err
 	}
-	f := &search{states: map[pagesum.Sum]int{table.Total(): 0}, left: math.MaxInt64}
-	m, err := f.find(ctx, s, o.pos)
-	return m.at, table, err
+	if known, _, ok := cfg.Judgement.foundAt(); ok && known != at {
+		cfg.Logger.Warn("the database is at another point than after the loss of power: somebody has put it there", "database", cfg.DBPath, "was", known, "is", at)
+		return replica.Pos{}, nil, nil
+	}
+	if floor := end.synced; replica.Pos.Compare(at, floor) < 0 && !end.isSame(at, floor) {
+		cfg.Logger.Warn("the database is at a point before one that was synced to the disk: no loss of power brought it there", "database", cfg.DBPath, "synced", floor, "is", at)
+		return replica.Pos{}, nil, nil
+	}
+	return at, l, nil
 }
 
 // prepareLocked is prepare under the lock.
-func (cfg RollForwardConfig) prepareLocked(ctx context.Context, o origin) (*RolledForward, error) {
+func (cfg RollForwardConfig) prepareLocked(ctx context.Context, end *confirmedEnd) (*RolledForward, *written, error) {
 	release, err := cfg.Exclusive()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	killpoint.Hit("shipper/rollforward-locked")
 	p, err := openOffline(cfg.DBPath, cfg.Open)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("read %s: %w", cfg.DBPath, err), release())
+		return nil, nil, errors.Join(fmt.Errorf("read %s: %w", cfg.DBPath, err), release())
 	}
-	done, err := cfg.prepare(ctx, o, p)
+	done, w, err := cfg.prepare(ctx, end, p)
 	if err = errors.Join(err, p.Close(), release()); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return done, nil
+	return done, w, nil
 }
 
 // settleEmptyLog makes sure that the log is empty, also after a loss of power: SQLite has truncated it, and doesn't sync that. One that came
@@ -257,59 +208,85 @@ func settleEmptyLog(path string) error {
 }
 
 // prepare writes the journal, for the database that p is. It is locked.
-func (cfg RollForwardConfig) prepare(ctx context.Context, o origin, p *pinned) (*RolledForward, error) {
+func (cfg RollForwardConfig) prepare(ctx context.Context, end *confirmedEnd, p *pinned) (*RolledForward, *written, error) {
 	if err := settleEmptyLog(cfg.DBPath + "-wal"); err != nil {
-		return nil, fmt.Errorf("bring %s to %v: %w", cfg.DBPath, o.pos, err)
+		return nil, nil, fmt.Errorf("bring %s to %v: %w", cfg.DBPath, end.pos, err)
 	}
-	at, local, err := lookForLoss(ctx, cfg.Store, o, p)
+	at, l, err := cfg.locate(ctx, end, p)
 	if err != nil || at.IsZero() {
-		return nil, err
+		return nil, nil, err
 	}
-	from := at
-	if p.PageSize() != o.pageSize {
-		local, from = nil, replica.Pos{} // no page is what it was
-	}
-	end, err := replica.TableAt(ctx, cfg.Store, o.pos, local, from)
-	if err != nil {
-		return nil, err
-	}
-	cfg.Logger.Warn("the database lost its newest transactions; getting them back from the replica", "database", cfg.DBPath, "from", at, "to", o.pos)
+	cfg.Logger.Warn("the database lost its newest transactions; getting them back from the replica", "database", cfg.DBPath, "from", at, "to", end.pos)
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
-		return nil, fmt.Errorf("make state folder: %w", err)
+		return nil, nil, fmt.Errorf("make state folder: %w", err)
 	}
+	var w *written
+	if l != nil {
+		w, err = cfg.journalOfPages(ctx, l, at, p)
+	} else {
+		w, err = cfg.journalOfRestore(ctx, end, p)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	killpoint.Hit("shipper/rollforward-prepared")
+	return &RolledForward{From: at, To: end.pos}, w, nil
+}
+
+// writeJournal writes the journal of pages with known checksums, or none.
+func (cfg RollForwardConfig) writeJournal(pageSize int, w *written, pages []uint32, image func(page uint32, p []byte) error) error {
+	path := cfg.DBPath + "-journal"
+	err := writeJournal(path, pageSize, w.count, pages, func(page uint32, p []byte) error {
+		cfg.Progress()
+		if err := image(page, p); err != nil {
+			return err
+		}
+		if w.hasher.Of(page, p) != w.pages[page] {
+			return fmt.Errorf("page %d is not that of the point", page)
+		}
+		return nil
+	})
+	if err != nil {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
+}
+
+// journalOfRestore has the whole point restored beside the database, and writes the journal of what differs.
+func (cfg RollForwardConfig) journalOfRestore(ctx context.Context, end *confirmedEnd, p *pinned) (*written, error) {
 	path := filepath.Join(cfg.StateDir, "rollforward.db")
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	defer os.Remove(path) // and again before the next one
-	if err := cfg.Restore(ctx, o.pos, path); err != nil {
+	if err := cfg.Restore(ctx, end.pos, path); err != nil {
 		return nil, err
 	}
-	killpoint.Hit("shipper/rollforward-restored")
 	copied, err := openOffline(path, openOSFile)
 	if err != nil {
 		return nil, err
 	}
 	defer copied.Close() // read only
+	table, err := copied.sumsWith(ctx, end.hasher, cfg.Progress)
+	if err != nil {
+		return nil, err
+	}
+	if table.Total() != end.after {
+		return nil, fmt.Errorf("the replica's state at %v has the checksum %v, and %v was confirmed here", end.pos, table.Total(), end.after)
+	}
+	var local *pagesum.Table // nil: no page is what it was
+	if p.PageSize() == copied.PageSize() {
+		if local, err = p.sumsWith(ctx, end.hasher, cfg.Progress); err != nil {
+			return nil, err
+		}
+	}
+	w := &written{hasher: end.hasher, pages: map[uint32]pagesum.Sum{}, count: copied.PageCount()}
 	lock := pagesum.LockPage(copied.PageSize())
 	var pages []uint32
-	for page := uint32(1); page <= end.Len(); page++ {
-		if page != lock && (local == nil || end.Get(page) != local.Get(page)) {
-			pages = append(pages, page)
+	for page := uint32(1); page <= table.Len(); page++ {
+		if page != lock && (local == nil || table.Get(page) != local.Get(page)) {
+			pages, w.pages[page] = append(pages, page), table.Get(page)
 		}
 	}
-	err = writeJournal(cfg.DBPath+"-journal", copied.PageSize(), copied.PageCount(), pages, func(page uint32, p []byte) error {
-		if err := copied.image(page, p); err != nil {
-			return err
-		}
-		if o.hasher.Of(page, p) != end.Get(page) {
-			return fmt.Errorf("page %d of the restored copy is not that of %v", page, o.pos)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, errors.Join(err, os.Remove(cfg.DBPath+"-journal"))
-	}
-	killpoint.Hit("shipper/rollforward-prepared")
-	return &RolledForward{From: at, To: o.pos}, nil
+	return w, cfg.writeJournal(copied.PageSize(), w, pages, copied.image)
 }

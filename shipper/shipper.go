@@ -67,6 +67,10 @@ type Config struct {
 
 	// Found is what was found, and mended, before the database was opened: for Status.Notice.
 	Found string
+
+	// Judgement is how the database came to be what it was then. While it is at an earlier point than its replica, and a loss of power
+	// has brought it there, nothing is shipped until it is written; else it goes on from that point at once.
+	Judgement Judgement
 }
 
 func (c *Config) validate() error {
@@ -160,6 +164,9 @@ type Shipper struct {
 	rep   replica.Replica
 	all   []replica.Timeline
 	prior replica.Pos // what the process before had told to be durable; zero: nothing
+
+	synced replica.Pos // a loss of power can't bring the database back behind it; zero: not known
+	pages  *tableRef   // what the pages file is of; nil: not known
 
 	sentBefore  []sent // what the processes before were about to send
 	askedOthers bool   // the folders of other URLs were looked into

@@ -27,6 +27,7 @@ func (s *Shipper) shipSnapshot(ctx context.Context, p *pinned, number uint64) er
 		if err := y.Sync(); err != nil {
 			return fmt.Errorf("ship snapshot: %w", err)
 		}
+		s.synced = replica.Pos{Timeline: s.timeline, Tx: number}
 	}
 	name := segment.SnapshotName(s.timeline, number)
 	at := s.commitTime(s.timeOf(p))
@@ -70,6 +71,11 @@ func (s *Shipper) shipSnapshot(ctx context.Context, p *pinned, number uint64) er
 		return fmt.Errorf("ship snapshot: %w", err)
 	}
 	s.setTable(last.table)
+	s.awaitNoted()
+	pos := replica.Pos{Timeline: s.timeline, Tx: number}
+	s.noteConfirmed(pos, last.info.After)
+	// With it the next process knows the page checksums; and nobody meets the files half written who has been told.
+	s.saveNow(&state{Format: stateFormat, Replica: s.id, Writer: s.writer, Position: pos, Time: last.info.LastTime, After: last.info.After.String(), Place: last.info.Place, Census: s.censusNow()})
 	s.noteSuccess() // before anybody is told that it is durable
 	s.mu.Lock()
 	s.durable, s.goneErr = number, nil

@@ -9,8 +9,10 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
+	"seawal/internal/fsops"
 	"seawal/internal/replica"
 )
 
@@ -98,7 +100,7 @@ type position struct {
 //	    52     4   change counter
 //	    56     4   CRC-32 of all before
 //
-// All numbers are little-endian. What sent.go writes comes behind. It is overwritten in place, and read by others meanwhile: a checksum tells.
+// All numbers are little-endian. What sent.go writes comes after it. It is overwritten in place, and read by others meanwhile: a checksum tells.
 const (
 	positionSize  = 60
 	positionMagic = "seawal p"
@@ -150,7 +152,9 @@ type telling struct {
 	last  position
 	sent  int // place of the next record of noteSent
 
-	lastSent sent // by this process
+	lastSent  sent           // by this process
+	syncing   sync.WaitGroup // of what noteSent wrote
+	confirmed int            // place of the next record of noteConfirmed, modulo 2
 }
 
 // Tell writes down, for stand-bys and for the next process, how far this one is, if that has changed. It does nothing unless this process ships.
@@ -185,8 +189,11 @@ func (s *Shipper) beginTelling() error {
 	if err != nil {
 		return fmt.Errorf("open the position file: %w", err)
 	}
+	if err := syncDir(s.cfg.StateDir); err != nil {
+		return errors.Join(err, f.Close())
+	}
 	s.tellMu.Lock()
-	s.telling = &telling{epoch: rand.Uint64(), file: f, sent: nextSent(s.cfg.StateDir)}
+	s.telling = &telling{epoch: rand.Uint64(), file: f, sent: nextSent(s.cfg.StateDir), confirmed: nextConfirmed(s.cfg.StateDir)}
 	s.tellMu.Unlock()
 	if s.sharer != nil {
 		s.hearWakes()
@@ -201,7 +208,10 @@ func (s *Shipper) endTelling() {
 	s.tellMu.Unlock()
 	if t != nil {
 		s.stopHearing()
-		t.file.Close() // every write is complete
+		t.syncing.Wait()
+		if err := errors.Join(fsops.Sync(t.file), t.file.Close()); err != nil {
+			s.log.Warn("closing the position file", "err", err)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"seawal/internal/fsops"
 	"seawal/internal/killpoint"
+	"seawal/internal/machine"
 	"seawal/internal/pagesum"
 	"seawal/internal/replica"
 	"seawal/internal/segment"
@@ -57,6 +58,17 @@ type state struct {
 	Boot     string      `json:"boot"`             // of the machine, when this was written: only the end of it loses what was committed
 	Behind   bool        `json:"behind,omitempty"` // the database was found at an earlier point than Position
 	Census   []census    `json:"census,omitempty"` // how many objects the replica has had
+	Found    *found      `json:"found,omitempty"`  // where, when a loss of power had brought it there
+	File     *fileID     `json:"file,omitempty"`   // the database file, when this was written
+	Log      *fileID     `json:"log,omitempty"`    // its log, likewise; nil: there was none
+	Synced   replica.Pos `json:"synced,omitzero"`  // a loss of power can't bring the database back behind it
+	Pages    *tableRef   `json:"pages,omitempty"`  // what the pages file is of, where that isn't Position
+}
+
+// tableRef names a table of page checksums.
+type tableRef struct {
+	At  replica.Pos `json:"at"`
+	Sum string      `json:"sum"` // of the whole database, hex
 }
 
 const stateFormat = 1
@@ -88,6 +100,10 @@ func (s *Shipper) openFolder() error {
 		s.mu.Lock()
 		s.census = st.Census
 		s.mu.Unlock()
+		s.synced, s.pages = st.Synced, st.Pages
+		if table != nil {
+			s.pages = &tableRef{st.Position, st.After}
+		}
 	}
 	s.rememberSent(dir)
 	s.writer = segment.NewID()
@@ -117,7 +133,7 @@ func loadState(dir string) (*state, *pagesum.Table, error) {
 	if st == nil || err != nil {
 		return nil, nil, err
 	}
-	return st, loadTable(filepath.Join(dir, pagesFile), st.After), nil
+	return st, loadTable(tablePath(dir), st.After), nil
 }
 
 // readState is loadState without the table.
@@ -186,8 +202,11 @@ func stateElsewhere(dirs []string, id segment.ID) (st *state, others []*state) {
 	}
 	return &state{
 		Format: stateFormat, Replica: id, Writer: best.Writer, Position: replica.Pos{Timeline: best.Position.Timeline}, Boot: best.Boot, Behind: best.Behind,
+		Found: best.Found, File: best.File, Synced: best.Synced,
 	}, others
 }
+
+func tablePath(dir string) string { return filepath.Join(dir, pagesFile) }
 
 func loadTable(path, after string) *pagesum.Table {
 	f, err := os.Open(path)
@@ -212,10 +231,13 @@ func writeFile(path string, write func(*os.File) error) error {
 	return errors.Join(write(f), fsops.Sync(f), f.Close())
 }
 
-// saveState writes the state, as of this boot of the machine.
-func saveState(dir string, st *state) error {
-	st.Boot = bootID()
-	return writeState(dir, st)
+// saveState writes the state, as of this boot of the machine and of the file that the database is now.
+func (s *Shipper) saveState(st *state) error {
+	st.Boot, st.File, st.Log = machine.Last(s.cfg.DBPath).ID, identify(s.cfg.DBPath), identify(s.cfg.DBPath+"-wal")
+	if st.Synced.IsZero() {
+		st.Synced = s.synced
+	}
+	return writeState(s.cfg.StateDir, st)
 }
 
 func writeState(dir string, st *state) error {
@@ -283,7 +305,7 @@ func (s *Shipper) installState(st *state) error {
 		return fmt.Errorf("save page checksums: %w", err)
 	}
 	killpoint.Hit("shipper/pages-renamed")
-	return saveState(s.cfg.StateDir, st)
+	return s.saveState(st)
 }
 
 // settleWait is how long statSettled waits for the clock of the file system, which ticks every 10 ms at least.

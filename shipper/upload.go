@@ -93,6 +93,8 @@ func (s *Shipper) landed(b *batch, err error) {
 		killpoint.Hit("shipper/state-committed")
 	}
 	if err == nil {
+		s.awaitNoted()
+		s.noteConfirmed(replica.Pos{Timeline: s.timeline, Tx: b.last}, b.info.After)
 		s.noteSuccess()
 		s.releaseBatch(b)
 	} else {

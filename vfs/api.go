@@ -39,15 +39,14 @@ func databaseFor(ctx context.Context, db *sql.DB) (*run, *database, error) {
 	if closed {
 		return nil, nil, sql.ErrConnDone
 	}
-	if opened == nil {
-		// A connector in a wrapper that Driver looks through may be another than the one that connects.
-		return databaseConnected(ctx, db, c)
+	if opened != nil {
+		if r, err := opened.running(); err == nil {
+			return r, opened, nil
+		}
 	}
-	r, err := opened.running()
-	if err != nil {
-		return nil, nil, err
-	}
-	return r, opened, nil
+	// The database is open when the first connection has been made, which starts to ship. A connector in a wrapper that Driver looks
+	// through may be another than the one that connects.
+	return databaseConnected(ctx, db, c)
 }
 
 // databaseConnected connects a *sql.DB and finds its database.
@@ -124,8 +123,14 @@ func Flush(ctx context.Context, db *sql.DB) error {
 	return asked(r.flush(ctx))
 }
 
-// Status tells how the replication of the database is going. It never waits for the store.
+// Status tells how the replication of the database is going. It never waits for the store: the mode is "opening" while the database is restored or
+// rolled forward before it is opened.
 func Status(ctx context.Context, db *sql.DB) (Stat, error) {
+	if d, ok := db.Driver().(*connectorDriver); ok {
+		if st, ok := (*connector)(d).status(ctx); ok {
+			return st, nil
+		}
+	}
 	_, d, err := databaseFor(ctx, db)
 	if err != nil {
 		return Stat{}, err

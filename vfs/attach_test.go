@@ -79,10 +79,14 @@ func (s *session) at(timeline uint32, notice string) {
 	}
 }
 
+// awayDriver is for databases whose store may be away while they are opened.
+const awayDriver = "seawal-away"
+
 // awayStores are the folders whose store, under the scheme away, does not answer.
 var awayStores sync.Map
 
 func init() {
+	registerImpatient(awayDriver, vfs.Stalling(vfs.Config{}, 300*time.Millisecond))
 	store.Register("away", func(ctx context.Context, u *url.URL) (store.Store, error) {
 		s, err := store.Open(ctx, "file://"+u.Path)
 		if err != nil {
@@ -205,23 +209,27 @@ var attachRows = []struct {
 		}
 		s.finish(1, "rolled forward")
 	}},
-	{"behind without a reboot, opened again", func(t *testing.T) {
+	{"brought back without a reboot, only read, opened twice", func(t *testing.T) {
 		l := live(t)
-		want := readFile(t, l.path)
 		l.back(2)
-		l.refused("", nil, "open it again")
-		s := l.goOn("")
-		s.flush()
-		if string(readFile(t, l.path)) != string(want) {
-			t.Error("the file is not what it was")
+		want := readFile(t, l.disks[2].alone(t))
+		notice := fmt.Sprintf("brought back from %v to %v (the machine is up", l.points[5].pos, l.points[2].pos)
+		for _, notice := range []string{notice, ""} {
+			s := l.goOn("")
+			s.text("SELECT count(*) FROM t")
+			waitStatus(t, s.db, func(st vfs.Stat) bool { return st.Mode == "shipping" })
+			s.at(2, notice)
+			s.end()
+			if string(readFile(t, l.path)) != string(want) {
+				t.Error("the file is not the one that was put back")
+			}
 		}
-		s.finish(1, "rolled forward")
+		l.goOn("").finish(2, "")
 	}},
-	{"behind without a reboot, written", func(t *testing.T) {
+	{"brought back without a reboot, written", func(t *testing.T) {
 		l := live(t)
 		l.back(2)
 		s := l.goOn("")
-		waitStatus(t, s.db, func(st vfs.Stat) bool { return st.Mode == "behind" })
 		s.finish(2, fmt.Sprintf("opened timeline 2 at %v", l.points[2].pos))
 	}},
 	{"behind, the store away at open, written once it is back", func(t *testing.T) {
@@ -234,6 +242,26 @@ var attachRows = []struct {
 		back()
 		waitStatus(t, s.db, func(st vfs.Stat) bool { return st.Mode == "behind" })
 		s.finish(2, fmt.Sprintf("opened timeline 2 at %v", l.points[2].pos))
+	}},
+	{"behind, the store away at open, opened again", func(t *testing.T) {
+		l := live(t)
+		want := readFile(t, l.path)
+		l.back(2)
+		l.reboot()
+		back := l.away()
+		s := l.goOn("")
+		s.text("SELECT count(*) FROM t")
+		back()
+		waitStatus(t, s.db, func(st vfs.Stat) bool { return st.Mode == "behind" })
+		if err := errors.Join(s.conn.Close(), s.db.Close()); err != nil {
+			t.Error(err)
+		}
+		s = l.goOn("")
+		s.flush()
+		if string(readFile(t, l.path)) != string(want) {
+			t.Error("the file is not what it was")
+		}
+		s.finish(1, "rolled forward")
 	}},
 	{"behind, the store away at open, written before it is back", func(t *testing.T) {
 		l := live(t)

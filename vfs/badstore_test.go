@@ -52,6 +52,7 @@ var (
 const (
 	impatient = "seawal-impatient"
 	hasty     = "seawal-hasty"      // and that give up soon when they close
+	stalling  = "seawal-stalling"   // or when they open
 	smallRing = "seawal-small-ring" // and whose ring is small, and segments
 	squashing = "seawal-squashing"  // and that let go of a log that grows past 2 MiB
 	blocking  = "seawal-blocking"   // or have writers wait then
@@ -79,6 +80,7 @@ func init() {
 	store.Register("good", open)
 	base := vfs.Config{Interval: 5 * time.Millisecond}
 	registerImpatient(impatient, base)
+	registerImpatient(stalling, vfs.Stalling(base, 200*time.Millisecond))
 	base.CloseTimeout = 200 * time.Millisecond
 	registerImpatient(hasty, base)
 	base.RingBytes = 1 << 20

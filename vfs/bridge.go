@@ -121,6 +121,13 @@ var _ shipper.DBFile = (*plainFile)(nil)
 
 // openPlainFile opens a database file, of which path is the full name. The error wraps fs.ErrNotExist when there is none.
 func openPlainFile(path, vfsName string) (*plainFile, error) {
+	return openUnconnected(path, vfsName, false)
+}
+
+// claimFile opens one that no connection uses, and keeps all others out until it is closed.
+func claimFile(path, vfsName string) (*plainFile, error) { return openUnconnected(path, vfsName, true) }
+
+func openUnconnected(path, vfsName string, claim bool) (*plainFile, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, err // SQLite's code tells less
 	}
@@ -132,6 +139,12 @@ func openPlainFile(path, vfsName string) (*plainFile, error) {
 		defer C.free(unsafe.Pointer(cvfs))
 	}
 	f := &plainFile{path: path}
+	if claim {
+		if rc := C.seawal_file_claim(cvfs, cpath, &f.c); rc != sqliteOK {
+			return nil, fmt.Errorf("locking %s against all others: SQLite error %d", path, int(rc))
+		}
+		return f, nil
+	}
 	if rc := C.seawal_file_open(cvfs, cpath, &f.c); rc != sqliteOK {
 		return nil, fmt.Errorf("opening %s to read it: SQLite error %d", path, int(rc))
 	}

@@ -44,6 +44,22 @@ const (
 	RestoreIfMissing Restore = "if-missing"
 )
 
+// Behind says what happens when a loss of power has taken transactions from the database that its replica has. It is asked
+// before the database is opened, and only where the state folder knows of such a loss: a database that was closed cleanly, or whose file was put back by
+// somebody, is never changed.
+type Behind string
+
+const (
+	// BehindRoll gets them back where that can be proven right, and opens the database all the same where it can't be or the store doesn't
+	// answer; then it goes on without them, on a new timeline, once it is written.
+	BehindRoll Behind = "roll"
+	// BehindRefuse gets them back, or fails to open the database: also when the store doesn't answer, and when the machine was started
+	// again and it isn't certain what became of the file since.
+	BehindRefuse Behind = "refuse"
+	// BehindFork never gets them back: the database goes on from where it is, on a new timeline.
+	BehindFork Behind = "fork"
+)
+
 // Checkpoint says who runs checkpoints.
 type Checkpoint string
 
@@ -108,6 +124,7 @@ type Config struct {
 	// closed, which hear of no context.
 	DurabilityTimeout time.Duration
 	Restore           Restore    // _restore; "": RestoreNever
+	Behind            Behind     // _behind; "": BehindRoll, and BehindRefuse with Remote durability
 	OnFull            OnFull     // _on_full; "": Squash
 	Checkpoint        Checkpoint // _checkpoint; "": CheckpointSeawal
 	Look              Look       // _look; "": LookOn
@@ -142,6 +159,7 @@ type Config struct {
 	// right. For tests.
 	retry      store.RetryPolicy
 	retryWait  time.Duration
+	stall      time.Duration // as stallTimeout
 	batchBytes int64
 }
 
@@ -159,6 +177,10 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Interval, DefaultInterval)
 	setDefault(&c.Durability, Async)
 	setDefault(&c.Restore, RestoreNever)
+	if c.Durability == Remote {
+		setDefault(&c.Behind, BehindRefuse)
+	}
+	setDefault(&c.Behind, BehindRoll)
 	setDefault(&c.OnFull, Squash)
 	setDefault(&c.Checkpoint, CheckpointSeawal)
 	setDefault(&c.Look, LookOn)
@@ -203,6 +225,9 @@ func (c Config) validate() error {
 		return fmt.Errorf("%w: MaxWAL is %d; the smallest log is %d bytes", ErrConfig, c.MaxWAL, minRingBytes)
 	case c.CheckpointBytes < minRingBytes:
 		return fmt.Errorf("%w: CheckpointBytes is %d; the smallest value is %d", ErrConfig, c.CheckpointBytes, minRingBytes)
+	}
+	if b := c.Behind; b != BehindRoll && b != BehindRefuse && b != BehindFork {
+		return fmt.Errorf("%w: Behind (_behind) is %q; use %q, %q or %q", ErrConfig, b, BehindRoll, BehindRefuse, BehindFork)
 	}
 	for _, e := range []struct {
 		name, value string

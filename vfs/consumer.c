@@ -114,7 +114,7 @@ struct SeawalFile {
   sqlite3_file file;         /* must be last: the VFS's object is larger */
 };
 
-int seawal_file_open(const char *zVfs, const char *zPath, SeawalFile **ppFile){
+static int openFile(const char *zVfs, const char *zPath, int flags, SeawalFile **ppFile){
   sqlite3_vfs *pVfs = sqlite3_vfs_find(zVfs);
   SeawalFile *p;
   int eOut = 0;
@@ -123,11 +123,29 @@ int seawal_file_open(const char *zVfs, const char *zPath, SeawalFile **ppFile){
   p = calloc(1, sizeof(*p)+(size_t)pVfs->szOsFile);
   if( p==0 ) return SQLITE_NOMEM;
   p->zName = sqlite3_create_filename(zPath, "", "", 0, 0);
-  rc = p->zName ? pVfs->xOpen(pVfs, p->zName, &p->file, SQLITE_OPEN_READONLY|SQLITE_OPEN_MAIN_DB, &eOut) : SQLITE_NOMEM;
+  rc = p->zName ? pVfs->xOpen(pVfs, p->zName, &p->file, flags|SQLITE_OPEN_MAIN_DB, &eOut) : SQLITE_NOMEM;
   if( rc!=SQLITE_OK ){
     if( p->file.pMethods ) p->file.pMethods->xClose(&p->file);
     sqlite3_free_filename(p->zName);
     free(p);
+    return rc;
+  }
+  *ppFile = p;
+  return SQLITE_OK;
+}
+
+int seawal_file_open(const char *zVfs, const char *zPath, SeawalFile **ppFile){
+  return openFile(zVfs, zPath, SQLITE_OPEN_READONLY, ppFile);
+}
+
+int seawal_file_claim(const char *zVfs, const char *zPath, SeawalFile **ppFile){
+  SeawalFile *p;
+  int rc = openFile(zVfs, zPath, SQLITE_OPEN_READWRITE, &p);
+  if( rc!=SQLITE_OK ) return rc;
+  rc = p->file.pMethods->xLock(&p->file, SQLITE_LOCK_SHARED);
+  if( rc==SQLITE_OK ) rc = p->file.pMethods->xLock(&p->file, SQLITE_LOCK_EXCLUSIVE);
+  if( rc!=SQLITE_OK ){
+    seawal_file_close(p);
     return rc;
   }
   *ppFile = p;
@@ -146,7 +164,9 @@ int seawal_file_size(SeawalFile *p, int64_t *pnByte){
 }
 
 int seawal_file_close(SeawalFile *p){
-  int rc = p->file.pMethods->xClose(&p->file);
+  int rc;
+  p->file.pMethods->xUnlock(&p->file, SQLITE_LOCK_NONE);
+  rc = p->file.pMethods->xClose(&p->file);
   sqlite3_free_filename(p->zName);
   free(p);
   return rc;

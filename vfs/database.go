@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/mattn/go-sqlite3"
 
@@ -22,10 +21,6 @@ import (
 	"seawal/restore"
 	"seawal/store"
 )
-
-// lookTimeout bounds how long opening a database that does not exist waits for the
-// store to say whether a replica does.
-const lookTimeout = 10 * time.Second
 
 // database is one replicated file in this process. Every *sql.DB on it holds a reference;
 // with the first it starts to ship, with the last it ships the rest and stops. The tap lives on
@@ -38,7 +33,7 @@ type database struct {
 	tap      tap
 	handle   uint64
 	isNew    bool              // there was nothing in the file when it was opened
-	found    map[string]string // what was mended before it was opened, by replica, for Stat.Notice
+	found    map[string]mended // what was found out before it was opened, by replica
 	wakeR    *os.File
 	wakeW    *os.File
 
@@ -134,7 +129,7 @@ func openDatabase(ctx context.Context, t target, vfsName string) (*database, err
 	if err != nil {
 		return nil, err
 	}
-	var found map[string]string
+	var found map[string]mended
 	whileBusy(path, urls, func() { found, err = prepareFile(ctx, path, urls, t) })
 	if err != nil {
 		return nil, err
@@ -146,7 +141,7 @@ func openDatabase(ctx context.Context, t target, vfsName string) (*database, err
 	d.found = found
 	d.noteMount(noticeOfMount(path))
 	for _, url := range urls {
-		if links != "" && d.found[url] == "" {
+		if links != "" && d.found[url].text == "" {
 			d.found = withNotice(d.found, url, links)
 		}
 	}
@@ -158,11 +153,13 @@ func openDatabase(ctx context.Context, t target, vfsName string) (*database, err
 	return d, nil
 }
 
-func withNotice(found map[string]string, url, text string) map[string]string {
+func withNotice(found map[string]mended, url, text string) map[string]mended {
 	if found == nil {
-		found = map[string]string{}
+		found = map[string]mended{}
 	}
-	found[url] = text
+	m := found[url]
+	m.text = text
+	found[url] = m
 	return found
 }
 
@@ -196,27 +193,20 @@ func (d *database) retain(mode string) {
 
 // prepareFile looks at the file before SQLite does. A database that lost its newest transactions is rolled
 // forward; one that does not exist, or is empty, has its replica looked for.
-func prepareFile(ctx context.Context, path string, urls []string, t target) (found map[string]string, err error) {
+func prepareFile(ctx context.Context, path string, urls []string, t target) (found map[string]mended, err error) {
 	if fi, err := os.Stat(path); err == nil && fi.Size() > 0 {
-		found = map[string]string{}
-		for _, url := range urls {
-			// One after the other leads to the end of the one that is the furthest.
-			if text := rollForward(ctx, path, url, len(urls), t); text != "" {
-				found[url] = text
-			}
-		}
-		return found, nil
+		return rollForwardAll(ctx, path, urls, t)
 	}
-	return nil, prepareMissing(ctx, path, urls, t.cfg)
+	return nil, prepareMissing(ctx, path, urls, t)
 }
 
 // prepareMissing looks for the replicas of a database that does not exist (or is empty): it is restored, or
 // opening fails, so that a new database never goes on in the place of a lost one. A
 // store that can't be reached is no reason to fail unless a restore was asked for and no other one has the database.
-func prepareMissing(ctx context.Context, path string, urls []string, cfg Config) error {
+func prepareMissing(ctx context.Context, path string, urls []string, t target) error {
 	var away error
 	for _, url := range urls {
-		restored, err := prepareFrom(ctx, path, url, cfg)
+		restored, err := prepareFrom(ctx, path, url, t)
 		switch {
 		case err == nil && restored, errors.Is(err, ErrReplicaExists):
 			return err
@@ -228,15 +218,24 @@ func prepareMissing(ctx context.Context, path string, urls []string, cfg Config)
 }
 
 // prepareFrom does so with one replica.
-func prepareFrom(ctx context.Context, path, url string, cfg Config) (restored bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-	defer cancel()
-	s, err := store.Open(ctx, url)
+func prepareFrom(ctx context.Context, path, url string, t target) (restored bool, err error) {
+	cfg := t.cfg
+	p := newPatience(ctx, cfg.stall)
+	defer p.end()
+	onError := func(f store.Failure) {
+		t.failed(f)
+		cfg.logger().Warn("asking the replica of a database that does not exist here", "database", path, "replica", store.Redact(url), "error", f.Err, "again_in", f.Wait)
+	}
+	if cfg.Restore == RestoreNever {
+		onError = nil // nobody asked to wait for the store
+	}
+	s, err := openPatiently(p, url, cfg, onError)
 	if err != nil {
 		return false, fmt.Errorf("replica of %s: %w", path, err)
 	}
 	defer s.Close()
-	rep, err := replica.ReadReplica(ctx, s)
+	defer func() { err = p.explain(err) }()
+	rep, err := replica.ReadReplica(p, s)
 	switch {
 	case errors.Is(err, store.ErrNotExist) && cfg.Restore == RestoreNever:
 		return false, nil
@@ -253,7 +252,7 @@ func prepareFrom(ctx context.Context, path, url string, cfg Config) (restored bo
 		return false, fmt.Errorf("restoring %s from %s: %w", path, store.Redact(url), err)
 	}
 	if err = errors.Join(expect(path, url, cfg, rep.ID, nil), ofAnother(path, url, rep)); err == nil {
-		err = expectPoint(path, url, cfg, restoreFile(context.WithoutCancel(ctx), s, path))
+		err = expectPoint(path, url, cfg, restoreFile(p, s, path))
 	}
 	return err == nil, err
 }

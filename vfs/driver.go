@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/mattn/go-sqlite3"
 )
@@ -93,9 +94,10 @@ type connector struct {
 	driver *Driver
 	loose  bool // of Driver.Open
 
-	mu         sync.Mutex // for the rest
+	mu         sync.Mutex // for the rest; never held while a store is asked
 	number     uint64     // in owners; 0: not there
 	db         *database  // while it is open
+	opening    *opening   // nil unless it is being opened
 	closed     bool
 	lent       bool  // its driver has opened other connections, for a wrapper
 	connecting int   // calls of Connect
@@ -227,40 +229,6 @@ func (c *connector) Connect(ctx context.Context) (conn driver.Conn, err error) {
 	return conn, nil
 }
 
-// open takes the connector's reference to its database, and one more for the caller: Close may come
-// before the connection is made.
-func (c *connector) open(ctx context.Context) (*database, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return nil, sql.ErrConnDone
-	}
-	if c.db != nil {
-		c.connecting++
-		c.db.retain(c.target.query.Get("mode"))
-		return c.db, nil
-	}
-	name := DriverName
-	if lower := c.target.cfg.VFS; lower != "" {
-		name += "-" + lower
-	}
-	if err := registerShim(name, c.target.cfg.VFS); err != nil {
-		return nil, err
-	}
-	db, err := openDatabase(ctx, c.target, name)
-	if err != nil {
-		return nil, err
-	}
-	if c.number == 0 {
-		c.number = ownersMade.Add(1)
-		owners.Store(c.number, c)
-	}
-	c.db, c.ended = db, nil
-	c.connecting++
-	db.retain(c.target.query.Get("mode"))
-	return db, nil
-}
-
 // setUp makes a new connection one of a replicated database; the
 // application's own hook comes after it and can change everything.
 func setUp(conn *sqlite3.SQLiteConn, cfg Config) error {
@@ -287,16 +255,26 @@ func setUp(conn *sqlite3.SQLiteConn, cfg Config) error {
 // one of a database ships the rest.
 func (c *connector) Close() error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return nil
-	}
-	c.closed = true
+	closed, o, db, ended := c.closed, c.opening, c.db, c.ended
+	c.closed, c.db = true, nil
 	owners.Delete(c.number)
-	if c.db == nil {
-		return c.ended
+	c.mu.Unlock()
+	switch {
+	case closed:
+		return nil
+	case db != nil:
+		return db.release()
+	case o == nil:
+		return ended
 	}
-	return c.db.release()
+	o.cancel()
+	late := time.NewTimer(closeWait)
+	defer late.Stop()
+	select {
+	case <-o.done:
+	case <-late.C:
+	}
+	return nil
 }
 
 // escapePath escapes what has a meaning in a SQLite URI.

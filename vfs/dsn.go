@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"seawal/store"
 )
 
 // EnvReplica names the environment variable with the base URL of all replicas, or [NoReplica].
@@ -25,6 +27,8 @@ type target struct {
 	path  string // the database file as the DSN names it; "" for none (in memory)
 	query url.Values
 	off   bool // the DSN or the environment says that nothing is to be replicated
+
+	onError func(store.Failure) // hears what fails while the database is being opened; nil: nobody
 }
 
 // replicated says whether the target has a replica.
@@ -184,6 +188,7 @@ func (t *target) params() []param {
 	return []param{
 		{"_durability", text((*string)(&t.cfg.Durability))},
 		{"_restore", text((*string)(&t.cfg.Restore))},
+		{"_behind", text((*string)(&t.cfg.Behind))},
 		{"_on_full", text((*string)(&t.cfg.OnFull))},
 		{"_checkpoint", text((*string)(&t.cfg.Checkpoint))},
 		{"_adopt", text(&t.cfg.Adopt)},

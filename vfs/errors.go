@@ -75,6 +75,8 @@ var (
 	// ErrReplicaGone: the replica that the database was shipped to isn't in the store any more. Nothing is created or confirmed until it
 	// is there again.
 	ErrReplicaGone = shipper.ErrReplicaGone
+	// ErrBehind: the database lacks transactions that its replica has, since a loss of power took them.
+	ErrBehind = shipper.ErrBehind
 	// ErrFenced: another writer has taken the replica over; nothing of it is overwritten.
 	ErrFenced = shipper.ErrFenced
 	// ErrOverwrites: the store creates a name that is taken, so that two writers would overwrite each other. Nothing is shipped to it.

@@ -47,6 +47,12 @@ func CheckCompanions() {
 	}
 }
 
+// Stalling is c that gives up soon on a store that is silent while a database is being opened.
+func Stalling(c Config, after time.Duration) Config {
+	c.stall = after
+	return c
+}
+
 // PollAll polls every database of the process now, and waits for what that leads to.
 func PollAll() {
 	poller.Lock()

@@ -27,7 +27,12 @@ type session struct {
 }
 
 // begin opens the database with DSN parameters of its own.
-func (p place) begin(params string) *session { return p.beginDriver("seawal", params) }
+func (p place) begin(params string) *session {
+	if strings.HasPrefix(p.replica, "away://") {
+		return p.beginDriver(awayDriver, params)
+	}
+	return p.beginDriver("seawal", params)
+}
 
 func (p place) beginDriver(name, params string) *session {
 	p.t.Helper()

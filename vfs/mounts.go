@@ -82,9 +82,11 @@ func (d *database) noteMount(notice string) {
 		return
 	}
 	d.cfg.logger().Warn("the database is not on local disk", "db", d.path, "notice", notice)
-	found := map[string]string{}
+	found := map[string]mended{}
 	for _, url := range d.replicas {
-		found[url] = strings.TrimPrefix(d.found[url]+"; "+notice, "; ")
+		m := d.found[url]
+		m.text = strings.TrimPrefix(m.text+"; "+notice, "; ")
+		found[url] = m
 	}
 	d.found = found
 }

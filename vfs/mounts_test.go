@@ -40,13 +40,13 @@ not a line of a mountinfo
 }
 
 func TestMountIsTold(t *testing.T) {
-	d := &database{path: "/a.db", replicas: []string{"x", "y"}, found: map[string]string{"x": "rolled forward"}}
+	d := &database{path: "/a.db", replicas: []string{"x", "y"}, found: map[string]mended{"x": {text: "rolled forward"}}}
 	d.noteMount("")
 	if len(d.found) != 1 {
 		t.Errorf("nothing was wrong, and found is %v", d.found)
 	}
 	d.noteMount("on NFS")
-	if d.found["x"] != "rolled forward; on NFS" || d.found["y"] != "on NFS" {
+	if d.found["x"].text != "rolled forward; on NFS" || d.found["y"].text != "on NFS" {
 		t.Errorf("found is %v", d.found)
 	}
 }

@@ -86,6 +86,8 @@ func (h *powerHistory) lose(db *sql.DB, life int) {
 			t.Fatal(err)
 		}
 	}
+	h.sameFile()
+	h.reboot()
 	_ = db.Close() // the process is gone
 	h.power.Reset()
 	h.losses++
@@ -95,8 +97,31 @@ func (h *powerHistory) lose(db *sql.DB, life int) {
 	}
 }
 
-// boot is the line of state.json that names the machine's boot.
-var bootLine = regexp.MustCompile(`"boot": "[^"]*"`)
+// fileLines are what state.json says of the database file, and of its log.
+var fileLines = map[string]*regexp.Regexp{
+	"":     regexp.MustCompile(`"file": {\s*"dev": \d+,\s*"inode": \d+\s*}`),
+	"-wal": regexp.MustCompile(`"log": {\s*"dev": \d+,\s*"inode": \d+\s*}`),
+}
+
+// sameFile makes the files of this life those that the state folder knows: a machine that is started again has the
+// inodes that it had.
+func (h *powerHistory) sameFile() {
+	err := filepath.WalkDir(h.path+"-seawal", func(name string, d os.DirEntry, err error) error {
+		if err != nil || d.Name() != "state.json" {
+			return err
+		}
+		b := readFile(h.t, name)
+		for suffix, key := range map[string]string{"": "file", "-wal": "log"} {
+			if fi, err := os.Stat(h.path + suffix); err == nil { // else it is gone
+				b = fileLines[suffix].ReplaceAll(b, fmt.Appendf(nil, "%q: {%s}", key, inode(fi)))
+			}
+		}
+		return os.WriteFile(name, b, 0o600)
+	})
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		h.t.Fatal(err)
+	}
+}
 
 // stateFolder makes the state folder one that a power failure could leave: files of Go's are synced before they are
 // renamed, but a folder may be restored from a backup, and a disk may be worse than it says.
@@ -128,14 +153,6 @@ func (h *powerHistory) stateFolder() {
 		if err := os.WriteFile(name, b, 0o600); err != nil {
 			h.t.Fatal(err)
 		}
-	}
-	name := filepath.Join(dir, "state.json")
-	b := readFile(h.t, name)
-	if len(b) == 0 {
-		return
-	}
-	if err := os.WriteFile(name, bootLine.ReplaceAll(b, []byte(`"boot": "the one before"`)), 0o600); err != nil {
-		h.t.Fatal(err)
 	}
 }
 

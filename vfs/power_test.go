@@ -149,6 +149,9 @@ func (h *powerHistory) open(driver string) *sql.DB {
 	dsn := "file:" + h.path + "?_busy_timeout=5000&vfs=" + h.vfsName + "&_journal_mode=" + h.mode.journal + "&_synchronous=" + h.mode.sync
 	if driver != "sqlite3" {
 		dsn += "&_ship_interval=2ms&_replica=" + h.replica
+		if id := h.replicaID(); !h.intact && id != "" {
+			dsn += "&_adopt=" + id // without its state folder, nothing else may tell that it is its replica
+		}
 	}
 	db, err := sql.Open(driver, dsn)
 	if err != nil {
@@ -156,6 +159,17 @@ func (h *powerHistory) open(driver string) *sql.DB {
 	}
 	db.SetMaxOpenConns(1)
 	return db
+}
+
+// replicaID is what replica.json calls the replica; "" when there is none.
+func (h *powerHistory) replicaID() string {
+	b, err := os.ReadFile(filepath.Join(strings.TrimPrefix(h.replica, "file://"), "replica.json"))
+	if err != nil {
+		return ""
+	}
+	_, after, _ := strings.Cut(string(b), `"id": "`)
+	id, _, _ := strings.Cut(after, `"`)
+	return id
 }
 
 // transaction is one of a random workload. The row 0 makes every state another one.

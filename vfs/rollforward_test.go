@@ -5,28 +5,50 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"seawal/internal/machine"
 	"seawal/restore"
 	"seawal/vfs"
 )
 
-// reboot makes the state folder one of a machine that was started again since.
+// boots counts the starts of machines, none of which is like another.
+var boots atomic.Int64
+
+// reboot starts the machine again, as far as the database is concerned: what its files are now is what the power has left.
 func (p place) reboot() {
 	p.t.Helper()
-	name := filepath.Join(p.path+"-seawal", "state.json")
-	b, err := os.ReadFile(name)
+	probe := filepath.Join(p.t.TempDir(), "clock")
+	began, err := changeTime(probe, 0)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	c := regexp.MustCompile(`"boot": "[^"]*"`).ReplaceAll(b, []byte(`"boot": "another"`))
-	if bytes.Equal(b, c) {
-		p.t.Fatalf("%s names no boot: %s", name, b)
-	}
-	if err := os.WriteFile(name, c, 0o600); err != nil {
+	// The clock of the file system ticks every few milliseconds: what is written from now on has to show.
+	now, err := changeTime(probe, began)
+	if err != nil {
 		p.t.Fatal(err)
+	}
+	machine.Pretend(p.path, machine.Boot{ID: fmt.Sprint("boot ", boots.Add(1)), Time: now})
+}
+
+// changeTime writes a file until its change time is after a moment, and returns it.
+func changeTime(name string, after int64) (int64, error) {
+	for {
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			return 0, err
+		}
+		if err := os.Chmod(name, 0o600); err != nil {
+			return 0, err
+		}
+		fi, err := os.Stat(name)
+		if err != nil {
+			return 0, err
+		}
+		if now := changed(fi); now > after {
+			return now, nil
+		}
 	}
 }
 
@@ -44,6 +66,19 @@ type disk struct{ db, wal, state []byte }
 
 func (p place) disk() disk {
 	return disk{readFile(p.t, p.path), readFile(p.t, p.path+"-wal"), readFile(p.t, p.path+"-seawal/state.json")}
+}
+
+// alone is the name of a file with all that the database had.
+func (d disk) alone(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "alone.db")
+	for suffix, b := range map[string][]byte{"": d.db, "-wal": d.wal} {
+		if err := os.WriteFile(path+suffix, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	plain(t, path, "PRAGMA wal_checkpoint(TRUNCATE)")
+	return path
 }
 
 // put makes the files what they were.
@@ -132,7 +167,6 @@ func (p place) openAgain(journal string, rolled bool) {
 func TestPowerLossIsRolledForward(t *testing.T) {
 	p, disks := aged(t, "WAL")
 	last := disks[len(disks)-1]
-	state := readFile(t, p.path+"-seawal/state.json")
 	frame := 4096 + 24
 	var lengths []int
 	for at := 32; at < len(last.wal); at += frame {
@@ -147,7 +181,16 @@ func TestPowerLossIsRolledForward(t *testing.T) {
 			if err := os.CopyFS(strings.TrimPrefix(q.replica, "file://"), os.DirFS(replica)); err != nil {
 				t.Fatal(err)
 			}
-			q.put(disk{last.db, last.wal[:n], state})
+			others, err := filepath.Glob(p.path + "-seawal/*/state.json") // of the replicas before, which are copies of this one
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range others {
+				if err := os.RemoveAll(filepath.Dir(name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			q.put(disk{last.db, last.wal[:n], last.state})
 			q.reboot()
 			q.openAgain("WAL", true)
 		})

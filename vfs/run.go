@@ -76,7 +76,7 @@ func (d *database) newLink(ctx context.Context, url string, i int, c *cursor, lo
 		Source: l.source, DBPath: d.path, StateDir: l.folder, OtherDirs: otherStateFolders(d.path, l.folder), Only: len(d.replicas) == 1,
 		Adopt: adopted, BeganEmpty: d.isNew, NoLook: d.cfg.Look == LookOff,
 		Interval: d.cfg.Interval,
-		Logger:   log.With("replica", store.Redact(url)), Found: d.found[url], RetryWait: d.cfg.retryWait, BatchBytes: d.cfg.batchBytes,
+		Logger:   log.With("replica", store.Redact(url)), Found: d.found[url].text, Judgement: d.found[url].judgement, RetryWait: d.cfg.retryWait, BatchBytes: d.cfg.batchBytes,
 		Open: func(_ context.Context, onError func(store.Failure)) (store.Store, error) {
 			retry := d.cfg.retry
 			retry.OnError = onError

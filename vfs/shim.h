@@ -120,6 +120,10 @@ int seawal_file_read(SeawalFile*, void *pBuf, int nByte, int64_t iOfst);
 int seawal_file_size(SeawalFile*, int64_t *pnByte);
 int seawal_file_close(SeawalFile*);
 
+/* The same for one that nobody has open and nobody can open until it is closed: SQLITE_BUSY while a connection uses it, an idle one
+** in WAL mode too. The log isn't touched. */
+int seawal_file_claim(const char *zVfs, const char *zPath, SeawalFile **ppFile);
+
 /* A tap is created before the first connection to its database is opened and
 ** destroyed after the last one was closed; Go owns it. fdWake gets a byte, one of
 ** SEAWAL_WAKE..., and must not block; Go owns the descriptor and keeps it open as long as the tap lives. */

@@ -12,7 +12,7 @@ import (
 // ReplicaStat is how the replication to one replica is going.
 type ReplicaStat struct {
 	Replica string `json:"replica"` // URL, without credentials
-	Mode    string `json:"mode"`    // attaching, standby, empty, snapshot, shipping, behind or stopped
+	Mode    string `json:"mode"`    // opening, attaching, standby, empty, snapshot, shipping, behind or stopped
 	Fenced  bool   `json:"fenced"`  // stopped because another writer has the replica
 	Health  Health `json:"health"`  // all that follows in a word (ok, behind, blocked, damaged, gone, fenced, not replicated) and a sentence
 

@@ -4,13 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
+	"time"
 
+	"seawal/internal/machine"
 	"seawal/internal/wal"
 	"seawal/restore"
 )
@@ -50,7 +52,7 @@ func (d *database) losePower(ctx context.Context, at func(floor, size int64) int
 	if len(shm) < shmBackfillAttempts+4 || !bytes.Equal(shm[shmSalt:shmSalt+8], b[16:24]) {
 		return false, nil // the log was about to be restarted: all of it was synced
 	}
-	copied := binary.NativeEndian.Uint32(shm[shmBackfillAttempts:])
+	copied := max(binary.NativeEndian.Uint32(shm[shmBackfillAttempts:]), syncedTo(d.dir, header))
 	floor := header.FrameOffset(copied + 1)
 	if floor >= int64(len(b)) {
 		return false, nil
@@ -79,25 +81,50 @@ func (d *database) losePower(ctx context.Context, at func(floor, size int64) int
 	return true, nil
 }
 
-// boot is the line of state.json that names the machine's boot.
-var boot = regexp.MustCompile(`"boot": "[^"]*"`)
+// bootFile says, in the folder of a database, when its machine was started last: a process pretends that.
+const bootFile = "boot.json"
 
-// reboot makes the state folder, and those of other URLs in it, ones that were written before the machine was started again. Without it,
+// reboot starts the machine again: what the files of the database are now is what the power has left. Without it,
 // seawal takes the cut for something that a person did.
 func (d *database) reboot() error {
-	return filepath.WalkDir(statePath(d.dir), func(name string, e fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil || e.Name() != "state.json" {
-			return err
-		}
-		b, err := os.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(name, boot.ReplaceAll(b, []byte(`"boot": "the one before"`)), 0o600)
-	})
+	b := machine.Boot{ID: fmt.Sprint("boot ", d.r.Uint64()), Time: time.Now().UnixNano()}
+	text, err := json.Marshal(b)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(d.dir, bootFile), text, 0o600); err != nil {
+		return err
+	}
+	// The clock of the file system ticks every few milliseconds: what is written from now on has to show.
+	time.Sleep(fileTick)
+	return nil
+}
+
+// fileTick is longer than a tick of the clock by which the kernel tells the times of files.
+const fileTick = 20 * time.Millisecond
+
+// pretendBoot makes a process believe what reboot has written.
+func pretendBoot(dir string) error {
+	text, err := os.ReadFile(filepath.Join(dir, bootFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var b machine.Boot
+	if err == nil {
+		err = json.Unmarshal(text, &b)
+	}
+	machine.Pretend(databasePath(dir), b)
+	return err
+}
+
+// syncedTo is the frame of a log that seawal has synced, as far as its state folder says: what it was at when it attached, or since.
+func syncedTo(dir string, h wal.Header) (frame uint32) {
+	b, err := os.ReadFile(filepath.Join(statePath(dir), "state.json"))
+	var st struct{ Place wal.Place }
+	if err == nil && json.Unmarshal(b, &st) == nil && st.Place.Salt == h.Salt {
+		return st.Place.Frame
+	}
+	return 0
 }
 
 // afterPowerLoss looks at what became of a database whose log was cut, in the next incarnation.

@@ -67,6 +67,9 @@ func runJobs(ctx context.Context, jobs []job) error {
 	errs := make([]error, len(jobs))
 	var wg sync.WaitGroup
 	for i, j := range jobs {
+		if err := pretendBoot(j.Dir); err != nil {
+			return err
+		}
 		w := &workload{job: j, index: i, out: out}
 		wg.Go(func() { errs[i] = w.run(ctx) })
 	}
@@ -137,6 +140,7 @@ func (w *workload) dsn() string {
 	q.Set("_busy_timeout", "20000")
 	if w.Remote {
 		q.Set("_durability", "remote")
+		q.Set("_behind", "roll") // the store may be bad at any time, and the history has to go on
 	}
 	if w.AppCheckpoints {
 		q.Set("_checkpoint", "app")

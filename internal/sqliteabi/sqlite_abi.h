@@ -39,6 +39,7 @@ typedef void (*sqlite3_syscall_ptr)(void);
 /* Flags of xOpen, and of xAccess */
 #define SQLITE_ACCESS_EXISTS         0
 #define SQLITE_OPEN_READONLY         0x00000001
+#define SQLITE_OPEN_READWRITE        0x00000002
 #define SQLITE_OPEN_MAIN_DB          0x00000100
 #define SQLITE_OPEN_TEMP_DB          0x00000200
 #define SQLITE_OPEN_TRANSIENT_DB     0x00000400
