@@ -1,3 +1,5 @@
+//go:build cgo
+
 package vfs
 
 // All unsafe code and every function that C calls are in this file. No Go

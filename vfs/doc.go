@@ -1,3 +1,5 @@
+//go:build cgo
+
 // Package vfs registers the database/sql driver "seawal": go-sqlite3 on a SQLite VFS that
 // replicates each database to object storage as it is written.
 //

@@ -109,3 +109,15 @@ func TestRulesCanFail(t *testing.T) {
 		t.Errorf("path: %q", way)
 	}
 }
+
+// A build of the driver without cgo ends with one error that says what is missing, and not with a page of what follows from it.
+func TestDriverSaysThatItNeedsCgo(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "go", "build", "./vfs")
+	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if err == nil || len(lines) != 2 || !strings.Contains(lines[1], "undefined: seawal_needs_cgo__build_with_CGO_ENABLED_1") {
+		t.Errorf("%v; the compiler says:\n%s", err, out)
+	}
+}
