@@ -65,13 +65,16 @@ func (h *powerHistory) lose(db *sql.DB, life int) {
 	t.Helper()
 	from := h.place
 	h.begin(life + 1)
+	// The process goes on shipping what it has captured while it is copied. The state folder comes first: the replica has at least
+	// what the folder says is there, as when both end at one moment.
+	stateErr := copyFolder(h.path+"-seawal", from.path+"-seawal")
 	if err := copyFolder(strings.TrimPrefix(h.replica, "file://"), strings.TrimPrefix(from.replica, "file://")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
-	if err := copyFolder(h.path+"-seawal", from.path+"-seawal"); err == nil {
+	if stateErr == nil {
 		h.stateFolder()
-	} else if !errors.Is(err, os.ErrNotExist) {
-		t.Fatal(err)
+	} else if !errors.Is(stateErr, os.ErrNotExist) {
+		t.Fatal(stateErr)
 	}
 	files := h.power.Survivors(h.r)
 	for _, suffix := range []string{"", "-journal", "-wal"} {
