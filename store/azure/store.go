@@ -3,7 +3,6 @@ package azure
 import (
 	"bytes"
 	"context"
-	"crypto/md5"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/binary"
@@ -41,7 +40,7 @@ func absent() *blob.AccessConditions {
 }
 
 func sum(p []byte) blob.TransferValidationType {
-	s := md5.Sum(p)
+	s := transfer.MD5(p)
 	return blob.TransferValidationTypeMD5(s[:])
 }
 

@@ -3,7 +3,6 @@ package s3
 import (
 	"bytes"
 	"context"
-	"crypto/md5"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -56,7 +55,7 @@ func (b *bucket) create(ctx context.Context, name string, body store.Body) error
 }
 
 func contentMD5(p []byte) *string {
-	sum := md5.Sum(p)
+	sum := transfer.MD5(p)
 	return aws.String(base64.StdEncoding.EncodeToString(sum[:]))
 }
 
