@@ -162,6 +162,11 @@ func (h *history) live(ctx context.Context, jobs []job, e end) (killed bool, err
 	for i, d := range h.dbs {
 		jobs[i].AskFirst = jobs[i].AskFirst || d.askFirst
 		jobs[i].IfMissing = jobs[i].IfMissing || d.isGone
+		if d.newWriter {
+			if jobs[i].Adopt, err = d.replicaID(ctx); err != nil {
+				return false, err
+			}
+		}
 	}
 	log := logPath(h.dir, h.processes)
 	h.processes++

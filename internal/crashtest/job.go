@@ -26,12 +26,13 @@ type job struct {
 
 	IntervalMS      int
 	Synchronous     string
-	Remote          bool  // durability=remote
-	IfMissing       bool  // _restore=if-missing
-	AppCheckpoints  bool  // _checkpoint=app
-	LeaveLog        bool  // no PRAGMA wal_checkpoint
-	AutoCheckpoint  int   // PRAGMA wal_autocheckpoint of an application that checkpoints, frames
-	RingBytes       int64 // 0: the default, as of the next two
+	Remote          bool   // durability=remote
+	IfMissing       bool   // _restore=if-missing
+	Adopt           string // _adopt: the id of the replica, where nothing else tells that it is the database's; "": something does
+	AppCheckpoints  bool   // _checkpoint=app
+	LeaveLog        bool   // no PRAGMA wal_checkpoint
+	AutoCheckpoint  int    // PRAGMA wal_autocheckpoint of an application that checkpoints, frames
+	RingBytes       int64  // 0: the default, as of the next two
 	MaxWAL          int64
 	CheckpointBytes int64
 	CacheSize       int

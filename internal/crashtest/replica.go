@@ -210,3 +210,17 @@ func firstDifference(a, b []byte) int {
 	}
 	return min(len(a), len(b))
 }
+
+// replicaID is what the database's replica calls itself; "" when there is none.
+func (d *database) replicaID(ctx context.Context) (id string, err error) {
+	s, err := store.Open(ctx, replicaURL(d.dir))
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	rep, err := replica.ReadReplica(ctx, s)
+	if errors.Is(err, store.ErrNotExist) {
+		return "", nil
+	}
+	return rep.ID.String(), err
+}

@@ -148,6 +148,9 @@ func (w *workload) dsn() string {
 	if w.IfMissing {
 		q.Set("_restore", "if-missing")
 	}
+	if w.Adopt != "" {
+		q.Set("_adopt", w.Adopt)
+	}
 	return "file:" + databasePath(w.Dir) + "?" + q.Encode()
 }
 

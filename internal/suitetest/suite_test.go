@@ -88,7 +88,7 @@ func runSuite(t *testing.T, bin, dir, mode string) (results, string) {
 	books, tmp := t.TempDir(), t.TempDir()
 	cmd := exec.Command("go", "tool", "test2json", bin, "-test.v=test2json", "-test.timeout=5m")
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "TMPDIR="+tmp, "SEAWAL_REPLICA=", "SEAWAL_EVERYFILE="+mode, "SEAWAL_EVERYFILE_DIR="+books)
+	cmd.Env = append(os.Environ(), "TMPDIR="+tmp, "SEAWAL_REPLICA=none", "SEAWAL_EVERYFILE="+mode, "SEAWAL_EVERYFILE_DIR="+books)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
