@@ -38,8 +38,8 @@ var recipes = []recipe{
 	{name: "the state folder is gone", nature: plain, prepare: stateless, job: func(j *job) {}},
 	{name: "power was lost", nature: plain, prepare: cut, job: func(j *job) {}},
 	{name: "the database is gone", nature: plain, prepare: gone, job: func(j *job) { j.IfMissing = true }},
-	{name: "restore", nature: plain, prepare: written, rebuild: restoreBeside},
-	{name: "restore over a database", nature: plain, prepare: written, rebuild: restoreOver},
+	{name: "restore", nature: plain, prepare: shipped, rebuild: restoreBeside},
+	{name: "restore over a database", nature: plain, prepare: shipped, rebuild: restoreOver},
 }
 
 // plain is a database in WAL mode that gets a thousand frames soon.
@@ -62,6 +62,14 @@ func small(j *job) {
 func written(ctx context.Context, h *history) error {
 	_, err := h.incarnation(ctx, h.jobs(func(j *job) { small(j); j.Sessions = 0 }), end{event: 40 + h.r.IntN(200)})
 	return err
+}
+
+// shipped is a database whose process was killed, and whose replica has something to restore.
+func shipped(ctx context.Context, h *history) error {
+	if err := closedWell(ctx, h); err != nil {
+		return err
+	}
+	return written(ctx, h)
 }
 
 // closedWell is a database that was closed.
