@@ -28,11 +28,37 @@ func StrayLog(dbPath string, stateDirs []string) string {
 		if err != nil || st == nil || st.File == nil || st.Log == nil || file == nil || log == nil {
 			continue
 		}
-		if file.Inode != st.File.Inode && log.Inode == st.Log.Inode {
+		if file.Inode != st.File.Inode && log.Inode == st.Log.Inode && isDescendant(dbPath+"-wal", dir, st) {
 			return "another file was put in the place of the one that the log was written for"
 		}
 	}
 	return ""
+}
+
+// isDescendant says whether a log is one that the state knows, or what that has become by being started again. The number of an inode is
+// given to a new file when the old one is gone, and the log of a new file, with its commits, must not be taken for the old one's. Salts
+// tell: SQLite adds one to the first when it starts a log again, and draws it at random for a new one.
+func isDescendant(path, dir string, st *state) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close() // read only
+	h, err := readLogHeader(f)
+	if err != nil {
+		return false
+	}
+	const restarts = 1 << 16 // of the log, at the most, since the state was saved
+	known := [][2]uint32{st.Place.Salt}
+	if told, ok := readPosition(dir); ok && !told.mark.Rollback {
+		known = append(known, told.mark.Salt)
+	}
+	for _, salt := range known {
+		if salt != [2]uint32{} && h.Salt[0]-salt[0] < restarts {
+			return true
+		}
+	}
+	return false
 }
 
 // MoveLogAside moves the log of a database into its state directory. Nobody has the database open.

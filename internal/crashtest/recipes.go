@@ -91,6 +91,7 @@ func gone(ctx context.Context, h *history) error {
 	if err := closedWell(ctx, h); err != nil {
 		return err
 	}
+	h.dbs[0].newWriter = true // the restored file isn't the one that the state folder knows, until a process has attached
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		if err := os.Remove(databasePath(h.dbs[0].dir) + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
