@@ -19,11 +19,10 @@ type origin struct {
 	after    pagesum.Sum
 	place    wal.Place
 	writer   segment.ID
-	pageSize int             // bytes
-	info     segment.Info    // of the segment that ends there; zero when none was looked at
-	takeover string          // why another timeline has to go on from there; "": for no reason yet
-	closed   segment.ID      // who has closed the timeline; zero: nobody
-	hasher   *pagesum.Hasher // of its page sums; for the roll-forward
+	pageSize int          // bytes
+	info     segment.Info // of the segment that ends there; zero when none was looked at
+	takeover string       // why another timeline has to go on from there; "": for no reason yet
+	closed   segment.ID   // who has closed the timeline; zero: nobody
 }
 
 // because joins the reason that a new timeline has already with another one.
