@@ -57,22 +57,31 @@ func (s *Shipper) noteSent(x sent) {
 		return
 	}
 	t.sent, t.lastSent = t.sent+1, x
-	t.syncing.Go(func() {
+	before, done := t.synced, make(chan struct{})
+	t.synced = done
+	go func() {
+		defer close(done)
+		if before != nil {
+			<-before // who waits for the last one has waited for all
+		}
 		// Reads and writes of the file go on meanwhile. A file that was closed has been synced.
 		if err := fsops.Sync(t.file); err != nil && !errors.Is(err, os.ErrClosed) {
 			s.log.Warn("syncing what is about to be sent", "err", err)
 		}
-	})
+	}()
 }
 
 // awaitNoted returns when what noteSent wrote survives a loss of power. Nobody is told before that a segment is durable: the
 // next process must know it for ours, or it would not bring back what the database has lost.
 func (s *Shipper) awaitNoted() {
 	s.tellMu.Lock()
-	t := s.telling
+	var synced chan struct{}
+	if s.telling != nil {
+		synced = s.telling.synced
+	}
 	s.tellMu.Unlock()
-	if t != nil {
-		t.syncing.Wait()
+	if synced != nil {
+		<-synced
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"seawal/internal/fsops"
@@ -152,9 +151,9 @@ type telling struct {
 	last  position
 	sent  int // place of the next record of noteSent
 
-	lastSent  sent           // by this process
-	syncing   sync.WaitGroup // of what noteSent wrote
-	confirmed int            // place of the next record of noteConfirmed, modulo 2
+	lastSent  sent          // by this process
+	synced    chan struct{} // closed when what noteSent wrote last is on the disk, and all before; nil: nothing was written
+	confirmed int           // place of the next record of noteConfirmed, modulo 2
 }
 
 // Tell writes down, for stand-bys and for the next process, how far this one is, if that has changed. It does nothing unless this process ships.
@@ -208,7 +207,9 @@ func (s *Shipper) endTelling() {
 	s.tellMu.Unlock()
 	if t != nil {
 		s.stopHearing()
-		t.syncing.Wait()
+		if t.synced != nil {
+			<-t.synced
+		}
 		if err := errors.Join(fsops.Sync(t.file), t.file.Close()); err != nil {
 			s.log.Warn("closing the position file", "err", err)
 		}
