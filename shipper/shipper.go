@@ -384,12 +384,7 @@ func (s *Shipper) unshipped() error {
 }
 
 // poke makes the drain goroutine look again.
-func (s *Shipper) poke() {
-	select {
-	case s.kick <- struct{}{}:
-	default:
-	}
-}
+func (s *Shipper) poke() { poke(s.kick) }
 
 func (s *Shipper) isClosing() bool {
 	s.mu.Lock()
