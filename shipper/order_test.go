@@ -153,3 +153,42 @@ func TestReplicaThatAProcessHasGivenUp(t *testing.T) {
 		f.close(one)
 	})
 }
+
+// askedOnRelease asks each time that what was shipped is released.
+type askedOnRelease struct {
+	*fakeSource
+	ask func()
+}
+
+func (a askedOnRelease) Release(ticket uint64) {
+	a.ask()
+	a.fakeSource.Release(ticket)
+}
+
+// Whoever waited until the first snapshot is durable reads in the status that it is over.
+func TestModeChangesWithDurable(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFleet(t)
+		asked := false
+		var s *Shipper
+		ask := func() {
+			st := s.Status()
+			if asked = true; st.Durable.IsZero() || st.Mode != ModeShipping {
+				t.Errorf("durable up to %v, in mode %s", st.Durable, st.Mode)
+			}
+		}
+		s, err := New(Config{
+			Source: askedOnRelease{newFakeSource(f.m), ask}, DBPath: f.m.path, StateDir: f.m.path + StateSuffix, Logger: slog.New(slog.DiscardHandler),
+			Open: func(context.Context, func(store.Failure)) (store.Store, error) { return storetest.NewMemory(), nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start()
+		synctest.Wait()
+		f.close(map[string]*Shipper{"a": s})
+		if !asked {
+			t.Error("nothing was shipped")
+		}
+	})
+}

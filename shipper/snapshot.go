@@ -80,6 +80,7 @@ func (s *Shipper) shipSnapshot(ctx context.Context, p *pinned, number uint64) er
 	s.mu.Lock()
 	s.durable, s.goneErr = number, nil
 	s.countedLocked(number, 1)
+	s.stat.mode = ModeShipping // with it, or whoever waited for it reads in the status that it is still under way
 	s.stat.snapshots++
 	s.stat.snapBytes += uint64(last.info.Size)
 	s.broadcastLocked()
