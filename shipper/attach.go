@@ -115,7 +115,7 @@ func (s *Shipper) proveStore(ctx context.Context) error {
 		err = replica.ProveCreate(ctx, s.store, s.rep)
 	}
 	if errors.Is(err, ErrOverwrites) {
-		return fmt.Errorf("%w; two writers would overwrite each other there, so nothing is shipped: use a store that honours it, and remove replica.json here", err)
+		return fmt.Errorf("%w; two writers would overwrite each other there, so nothing is shipped: use a store that honours it, or create=versions in the URL of a bucket that keeps versions, and remove replica.json here", err)
 	}
 	return err
 }

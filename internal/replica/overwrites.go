@@ -16,19 +16,26 @@ var ErrOverwrites = errors.New("the store overwrites what is there: it ignores t
 
 // ProveCreate sees whether a store creates a name only once: it creates replica.json, which is there, a second time, with other
 // bytes. What is to be refused is the same document, but that it says of the store that it was not: where it lands, every
-// later reader is told. The error is ErrOverwrites then.
+// later reader is told. The error is ErrOverwrites then. It is tried twice, the second time as large objects are created: some
+// services look at the condition only where an object comes in one piece.
 func ProveCreate(ctx context.Context, s store.Store, r Replica) error {
 	r.Format, r.Created, r.Overwrites = formatOf(r.Key), r.Created.UTC(), true
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", segment.ReplicaName, err)
 	}
-	err = s.Create(ctx, segment.ReplicaName, store.BytesBody(seal(b)))
-	switch {
-	case errors.Is(err, store.ErrExist):
-		return nil
-	case err != nil:
-		return fmt.Errorf("see whether the store overwrites: %w", err)
+	body := store.BytesBody(seal(b))
+	for _, way := range []context.Context{ctx, store.WithParts(ctx)} {
+		err = s.Create(way, segment.ReplicaName, body)
+		switch {
+		case errors.Is(err, store.ErrExist):
+		case err != nil:
+			return fmt.Errorf("see whether the store overwrites: %w", err)
+		case store.WantsParts(way):
+			return fmt.Errorf("%w, for objects that are uploaded in parts", ErrOverwrites)
+		default:
+			return ErrOverwrites
+		}
 	}
-	return ErrOverwrites
+	return nil
 }

@@ -39,7 +39,7 @@ func (b *bucket) create(ctx context.Context, name string, body store.Body) error
 	if err != nil {
 		return err
 	}
-	if !whole {
+	if !whole || store.WantsParts(ctx) {
 		return b.createInParts(ctx, name, in, first)
 	}
 	timed, cancel := context.WithTimeout(ctx, transfer.UploadTimeout(int64(len(first))))
@@ -70,7 +70,7 @@ func (b *bucket) createInParts(ctx context.Context, name string, in io.Reader, f
 	if err != nil {
 		return err
 	}
-	tags, err := transfer.Upload(ctx, in, first, func(ctx context.Context, p transfer.Part) (string, error) {
+	tags, err := transfer.UploadWithin(ctx, b.parts, in, first, func(ctx context.Context, p transfer.Part) (string, error) {
 		out, err := b.client.UploadPart(ctx, &s3.UploadPartInput{
 			Bucket: &b.name, Key: b.key(name), UploadId: out.UploadId, PartNumber: aws.Int32(int32(p.Number)),
 			Body: bytes.NewReader(p.Content), ContentLength: aws.Int64(int64(len(p.Content))), ContentMD5: contentMD5(p.Content),

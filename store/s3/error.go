@@ -54,6 +54,8 @@ func (b *bucket) classify(op store.Op, err error) error {
 	}
 	s, c := status(err), code(err)
 	switch {
+	case errors.Is(err, transfer.ErrTooLarge):
+		return permanent(fmt.Sprintf("the service takes %d parts of one object at most", b.parts.Most()))
 	case c == "NoSuchBucket":
 		return permanent(fmt.Sprintf("bucket %s does not exist; create it, or mend the URL", b.name))
 	case c == "NoSuchUpload":

@@ -12,6 +12,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"seawal/store"
 	"seawal/store/internal/transfer"
@@ -30,6 +31,9 @@ type settings struct {
 	pathStyle *bool
 	insecure  bool
 	create    string // createHeader or createVersions; "": the provider's way
+
+	parts  transfer.Limits // of the provider
+	header [2]string       // of the provider
 }
 
 func parseSettings(q url.Values) (s settings, err error) {
@@ -108,7 +112,7 @@ func open(ctx context.Context, u *url.URL) (store.Store, error) {
 	if err != nil {
 		return nil, store.Permanent(fmt.Errorf("load the AWS configuration: %w", err))
 	}
-	b := &bucket{http: newHTTPClient(cfg), credentials: aws.NewCredentialsCache(freshCredentials{load}), signer: newSigner(), name: at.bucket}
+	b := &bucket{http: newHTTPClient(cfg), credentials: aws.NewCredentialsCache(freshCredentials{load}), signer: newSigner(), name: at.bucket, parts: set.parts}
 	if at.root != "" {
 		b.root = at.root + "/"
 	}
@@ -117,6 +121,9 @@ func open(ctx context.Context, u *url.URL) (store.Store, error) {
 		o.HTTPClient = b.http
 		o.Credentials = b.credentials
 		o.HTTPSignerV4 = b.signer
+		if set.header[0] != "" {
+			o.APIOptions = append(o.APIOptions, smithyhttp.SetHeaderValue(set.header[0], set.header[1]))
+		}
 		own := o.BaseEndpoint != nil
 		if own {
 			cleartext = transfer.RequireTLS(*o.BaseEndpoint, set.insecure)

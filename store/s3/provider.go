@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"seawal/store/internal/transfer"
 )
 
 // provider is a service that speaks Amazon's protocol, and how it is reached: what one would look up in its documentation.
@@ -16,6 +18,8 @@ type provider struct {
 	prefix    string // of such a name, in front of the region: "s3."
 	pathStyle bool   // host/bucket in place of bucket.host
 	create    string // createVersions where there is no If-None-Match
+	parts     transfer.Limits
+	header    [2]string // name and value of a header that every request has to have
 }
 
 // providers by the name that the parameter provider has for them. docs/STORES.md says which of them were tried.
@@ -29,9 +33,9 @@ var providers = map[string]provider{
 	"linode":       {endpoint: "https://{region}.linodeobjects.com", host: ".linodeobjects.com", pathStyle: true},
 	"minio":        {region: "us-east-1", pathStyle: true},
 	"ovh":          {endpoint: "https://s3.{region}.io.cloud.ovh.net", host: ".io.cloud.ovh.net", prefix: "s3.", pathStyle: true},
-	"r2":           {endpoint: "https://{account}.r2.cloudflarestorage.com", region: "auto", pathStyle: true},
-	"scaleway":     {endpoint: "https://s3.{region}.scw.cloud", host: ".scw.cloud", prefix: "s3.", pathStyle: true},
-	"tigris":       {endpoint: "https://t3.storage.dev", region: "auto"},
+	"r2":           {endpoint: "https://{account}.r2.cloudflarestorage.com", region: "auto", pathStyle: true, parts: transfer.Limits{Equal: true}},
+	"scaleway":     {endpoint: "https://s3.{region}.scw.cloud", host: ".scw.cloud", prefix: "s3.", pathStyle: true, parts: transfer.Limits{Count: 1000}},
+	"tigris":       {endpoint: "https://t3.storage.dev", region: "auto", header: [2]string{"X-Tigris-Consistent", "true"}}, // else a condition is looked at in one region only
 	"wasabi":       {endpoint: "https://s3.{region}.wasabisys.com", host: ".wasabisys.com", prefix: "s3.", pathStyle: true},
 }
 
@@ -132,6 +136,7 @@ func (s *settings) resolve() error {
 	if s.create == "" {
 		s.create = p.create
 	}
+	s.parts, s.header = p.parts, p.header
 	if s.pathStyle == nil && s.provider != "aws" {
 		s.pathStyle = &p.pathStyle
 	}

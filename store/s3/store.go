@@ -26,6 +26,7 @@ type bucket struct {
 	root   string // "" or with a slash at its end
 
 	condition *string // If-None-Match of what is created; nil where the service has no such thing
+	parts     transfer.Limits
 
 	credentials *aws.CredentialsCache
 	signer      *signer

@@ -5,17 +5,45 @@ package transfer
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
 )
 
-// Parts of a large object. Services take 10,000 of at least 5 MiB and more, so the parts grow with their number.
+// Parts of a large object, whose size nobody knows when it is begun.
 const (
-	PartSize  = 8 << 20 // bytes, of the first growEvery parts
-	growEvery = 1000    // then it doubles, and so on
+	PartSize  = 8 << 20 // bytes, of the first parts; services ask for 5 MiB at least
+	partCount = 10_000  // that most services take
+	growSteps = 10      // times that the size of a part doubles until the last one is reached
 	atATime   = 2       // parts in flight; one more is being read
 )
+
+// Limits are what a service asks of the parts of an object. The zero value is what most of them ask.
+type Limits struct {
+	Count int  // parts at most; 0: 10,000
+	Equal bool // all parts but the last one have to have the same size
+}
+
+// Most is how many parts an object may have.
+func (l Limits) Most() int {
+	if l.Count == 0 {
+		return partCount
+	}
+	return l.Count
+}
+
+// size is that of a part in bytes. Parts grow with their number, so that a large object has room in the parts that there may be;
+// where they have to be equal, it has room in as many of the first size.
+func (l Limits) size(number int) int {
+	if l.Equal {
+		return PartSize
+	}
+	return PartSize << ((min(number, l.Most()) - 1) * growSteps / l.Most())
+}
+
+// ErrTooLarge says that an object has no room in the parts that a service takes.
+var ErrTooLarge = errors.New("the object is too large for the parts that the service takes")
 
 // RequestTimeout bounds a request that carries little, and the wait for a peer that has gone silent.
 const RequestTimeout = 45 * time.Second
@@ -71,6 +99,12 @@ type Put func(ctx context.Context, p Part) (tag string, err error)
 // Upload sends first and the rest of a body in parts, two at a time, and returns their tags in order. Nothing that it
 // began is under way when it returns. Memory: four parts at most.
 func Upload(ctx context.Context, in io.Reader, first []byte, put Put) (tags []string, err error) {
+	return UploadWithin(ctx, Limits{}, in, first, put)
+}
+
+// UploadWithin is Upload to a service with limits of its own. An object that is larger than they allow is ErrTooLarge, after as
+// much of it was sent as there is room for.
+func UploadWithin(ctx context.Context, limits Limits, in io.Reader, first []byte, put Put) (tags []string, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	u := &upload{put: put, results: make(chan result, atATime)}
@@ -85,7 +119,7 @@ func Upload(ctx context.Context, in io.Reader, first []byte, put Put) (tags []st
 		}
 		tags = u.tags
 	}()
-	part, last, size := Part{Number: 1, Content: first}, false, PartSize
+	part, last := Part{Number: 1, Content: first}, false
 	for ; ; part.Number++ {
 		var buf []byte // of a part that has arrived
 		for u.flying >= atATime {
@@ -94,6 +128,9 @@ func Upload(ctx context.Context, in io.Reader, first []byte, put Put) (tags []st
 			}
 		}
 		if len(part.Content) > 0 {
+			if part.Number > limits.Most() {
+				return nil, ErrTooLarge
+			}
 			u.flying++
 			go u.send(ctx, part)
 		}
@@ -101,9 +138,7 @@ func Upload(ctx context.Context, in io.Reader, first []byte, put Put) (tags []st
 			return nil, nil
 		}
 		part.Offset += int64(len(part.Content))
-		if part.Number%growEvery == 0 {
-			size *= 2
-		}
+		size := limits.size(part.Number + 1)
 		if cap(buf) < size {
 			buf = make([]byte, size)
 		}
