@@ -48,6 +48,9 @@ func (s *Shipper) compare(ctx context.Context, o origin, table *pagesum.Table, p
 	if ok, err := s.proveByLog(o.place, p, pl); ok || err != nil {
 		return pl, err
 	}
+	if ok, err := s.proveByLeft(o, p, pl); ok || err != nil {
+		return pl, err
+	}
 	if s.proveByStat(o.pos) {
 		ok := p.log == nil
 		if !ok {
@@ -312,9 +315,11 @@ func (s *Shipper) proveByLog(place wal.Place, p *pinned, pl *plan) (bool, error)
 // cleanly. Then no checkpoint did either, and what there is in the log is all that followed.
 func (s *Shipper) proveByStat(pos replica.Pos) bool {
 	st := s.state
-	if st == nil || st.Clean == nil || st.Position != pos {
-		return false
-	}
-	now := statFile(s.cfg.DBPath)
-	return now != nil && *now == *st.Clean
+	return st != nil && st.Position == pos && st.isAsClosed(s.cfg.DBPath)
+}
+
+// isAsClosed says whether nobody wrote the database file since it held what the replica has.
+func (st *state) isAsClosed(dbPath string) bool {
+	now := statFile(dbPath)
+	return now != nil && st.Clean != nil && *now == *st.Clean
 }

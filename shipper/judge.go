@@ -121,7 +121,7 @@ func (st *state) judge(dbPath string) Judgement {
 		return j
 	case st.Behind && st.Found != nil && known:
 		return Judgement{Loss: LossOfPower, Reason: fmt.Sprintf("it was found at %v after a loss of power", st.Found.At), found: st.Found}
-	case st.Clean != nil:
+	case st.Clean != nil, st.Left != nil:
 		return no(LossNone, "it was closed cleanly")
 	case !boot.Known():
 		return no(LossNone, "this system doesn't say when it was started, so that a loss of power can't be told from an older file that was put back")

@@ -6,8 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"seawal/internal/fsops"
 )
 
 // # A log beside another file
@@ -62,7 +60,10 @@ func isDescendant(path, dir string, st *state) bool {
 }
 
 // MoveLogAside moves the log of a database into its state directory. Nobody has the database open.
-func MoveLogAside(dbPath string) (to string, err error) {
+func MoveLogAside(dbPath string) (to string, err error) { return setAside(dbPath, dbPath+"-wal") }
+
+// setAside moves a log to a name in the state directory that nothing else has.
+func setAside(dbPath, log string) (to string, err error) {
 	dir := dbPath + StateSuffix
 	for n := 1; ; n++ {
 		to = filepath.Join(dir, fmt.Sprintf("stray-%d-wal", n))
@@ -70,8 +71,5 @@ func MoveLogAside(dbPath string) (to string, err error) {
 			break
 		}
 	}
-	if err := fsops.Rename(dbPath+"-wal", to); err != nil {
-		return "", err
-	}
-	return to, errors.Join(fsops.SyncDir(dir), fsops.SyncDir(filepath.Dir(dbPath)))
+	return to, moveLog(log, to)
 }

@@ -52,6 +52,9 @@ type Config struct {
 	Adopt      segment.ID
 	BeganEmpty bool
 
+	// LogKept says that the process before had brought the WAL into the file (KeepLog), so that nothing is lost when it is done again.
+	LogKept bool
+
 	NoLook bool // nobody looks whether the replica has all its objects, when the database is opened and now and then
 
 	Interval   time.Duration // between two segments while there are commits; 0: DefaultInterval
@@ -200,6 +203,7 @@ type Shipper struct {
 	goneErr      error          // why nothing is confirmed: the replica isn't there; nil: it is, as far as is known
 	behindTicket uint64         // until something is committed behind this ticket
 	standby      bool           // another process ships
+	isPlaced     bool           // see LogIsPlaced
 	handed       bool           // and has shipped all that was committed here
 	given        given          // positions that the application has of it
 	changed      chan struct{}  // closed and replaced when one of mapped, durable, failure, standby, ended changes
@@ -268,6 +272,7 @@ func (s *Shipper) run(ctx context.Context) {
 	s.releaseCache()
 	s.endTelling()
 	if s.lock != nil {
+		s.leaveLog()
 		s.lock.release() // another process may fare better
 	}
 	s.rank.note(false) // nobody has to wait for this one any more

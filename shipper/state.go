@@ -62,6 +62,7 @@ type state struct {
 	File     *fileID     `json:"file,omitempty"`   // the database file, when this was written
 	Log      *fileID     `json:"log,omitempty"`    // its log, likewise; nil: there was none
 	Synced   replica.Pos `json:"synced,omitzero"`  // a loss of power can't bring the database back behind it
+	Left     *leftLog    `json:"left,omitempty"`   // where Position is in a log that was left to the next process
 	Pages    *tableRef   `json:"pages,omitempty"`  // what the pages file is of, where that isn't Position
 }
 
@@ -202,7 +203,7 @@ func stateElsewhere(dirs []string, id segment.ID) (st *state, others []*state) {
 	}
 	return &state{
 		Format: stateFormat, Replica: id, Writer: best.Writer, Position: replica.Pos{Timeline: best.Position.Timeline}, Boot: best.Boot, Behind: best.Behind,
-		Found: best.Found, File: best.File, Synced: best.Synced,
+		Found: best.Found, File: best.File, Synced: best.Synced, Left: best.Left,
 	}, others
 }
 

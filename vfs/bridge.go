@@ -388,6 +388,14 @@ func (t tap) mark() (shipper.Mark, uint64) {
 	return shipper.Mark{Salt: [2]uint32{uint32(m.aSalt[0]), uint32(m.aSalt[1])}, Frame: uint32(m.mxFrame)}, uint64(m.iTicket)
 }
 
+// logBegan is the generation of the log, and the last ticket before it; ok is false when this process didn't see it begin.
+func (t tap) logBegan() (salt [2]uint32, ticket uint64, ok bool) {
+	var m C.SeawalMark
+	C.seawal_tap_mark(t.c, &m)
+	ok = m.isBegun != 0 && m.isCounter == 0 && (m.aSalt[0] != 0 || m.aSalt[1] != 0)
+	return [2]uint32{uint32(m.aSalt[0]), uint32(m.aSalt[1])}, uint64(m.iBegun), ok
+}
+
 // moved says whether another file than the one that was opened first is at the database's path, or none: for good.
 func (t tap) moved() bool { return C.seawal_tap_moved(t.c) != 0 }
 

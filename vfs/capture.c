@@ -333,6 +333,8 @@ static void newGenerationLocked(SeawalTap *pTap, const u32 *aSalt, u32 mxFrame){
   memcpy(pTap->aSalt, aSalt, sizeof(pTap->aSalt));
   pTap->isCounter = 0;
   pTap->mxFrame = mxFrame;
+  pTap->isBegun = mxFrame==0;
+  pTap->iBegun = pTap->iTicket;
   pTap->mxCkpt = 0;
   pTap->isOutgrown = 0;
   if( pTap->mxAsk>askLocked(pTap) ) pTap->mxAsk = askLocked(pTap);
@@ -358,6 +360,7 @@ void seawalSyncPlaceLocked(SeawalTap *pTap, const IndexHdr *pHdr){
   }else{
     /* From a rollback journal mode into a new WAL is none of this: that has no salts yet. */
     newGenerationLocked(pTap, pHdr->aSalt, pHdr->mxFrame);
+    pTap->isBegun = 0;   /* what the gap stands for lies before the log, in it, or both */
     pTap->nPage = pHdr->nPage;
     pTap->isKnown = 1;
     pTap->stats.nForeign++;
@@ -452,6 +455,7 @@ static void captureUnlockedLocked(SeawalTap *pTap, int szPage, i64 iStart){
   }else if( !isSameSalt(aSalt, pTap->aSalt) ){
     /* Another process had the log before the file was locked. */
     newGenerationLocked(pTap, aSalt, iFrame-1);
+    pTap->isBegun = 0;
     pTap->stats.nForeign++;
     publishGapLocked(pTap);
   }

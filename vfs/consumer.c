@@ -272,6 +272,8 @@ void seawal_tap_mark(SeawalTap *pTap, SeawalMark *pOut){
   memcpy(pOut->aSalt, pTap->aSalt, sizeof(pOut->aSalt));
   pOut->mxFrame = pTap->mxFrame;
   pOut->iTicket = pTap->iTicket;
+  pOut->isBegun = pTap->isBegun;
+  pOut->iBegun = pTap->iBegun;
   pthread_mutex_unlock(&pTap->mutex);
 }
 

@@ -21,6 +21,7 @@ import (
 	"seawal/internal/replica"
 	"seawal/internal/segment"
 	"seawal/restore"
+	"seawal/shipper"
 	"seawal/store"
 )
 
@@ -198,6 +199,13 @@ func (d *database) retain(mode string) {
 func prepareFile(ctx context.Context, path string, urls []string, t target) (found map[string]mended, err error) {
 	if fi, err := os.Stat(path); err == nil && fi.Size() > 0 {
 		return rollForwardAll(ctx, path, urls, t)
+	}
+	if shipper.HasKeptLog(path) {
+		text, err := shipper.SetKeptLogAside(path)
+		if err != nil {
+			return nil, fmt.Errorf("%s is missing or empty, and the log that was kept for it could not be moved away: %w", path, err)
+		}
+		t.cfg.logger().Warn(text, "database", path)
 	}
 	return nil, prepareMissing(ctx, path, urls, t)
 }

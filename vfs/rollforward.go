@@ -3,6 +3,7 @@
 package vfs
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"errors"
@@ -21,6 +22,7 @@ import (
 type mended struct {
 	text      string // for Stat.Notice; "": nothing was changed
 	judgement shipper.Judgement
+	logKept   bool // the WAL was brought into the file, and kept, by the process before
 }
 
 // rollForward brings a database that a loss of power has robbed of its newest transactions to where its replica had them confirmed, as
@@ -70,6 +72,10 @@ func rollForwardAll(ctx context.Context, path string, urls []string, t target) (
 	for _, url := range urls {
 		all = append(all, stateFolder(path, url, len(urls)))
 	}
+	restored, kept, err := restoreLog(path, t)
+	if err != nil {
+		return nil, err
+	}
 	moved, err := moveStrayLog(path, all, t)
 	if err != nil {
 		return nil, err
@@ -89,9 +95,7 @@ func rollForwardAll(ctx context.Context, path string, urls []string, t target) (
 		if err != nil {
 			return nil, err
 		}
-		if m.text == "" {
-			m.text = moved
-		}
+		m.text, m.logKept = cmp.Or(m.text, moved, kept), restored
 		found[url] = m
 	}
 	return found, nil

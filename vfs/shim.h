@@ -158,6 +158,8 @@ struct SeawalMark {
   uint32_t aSalt[2];
   uint32_t mxFrame;
   uint64_t iTicket;
+  int isBegun;               /* the log with aSalt began right after the commit with the next number, 0 for none */
+  uint64_t iBegun;
 };
 void seawal_tap_mark(SeawalTap*, SeawalMark*);
 

@@ -24,6 +24,8 @@ var (
 	_ shipper.Source  = (*source)(nil)
 	_ shipper.Settler = (*source)(nil)
 	_ shipper.Sharer  = (*source)(nil)
+
+	_ shipper.LogWatcher = (*source)(nil)
 )
 
 // source is a database as the shipper of one replica sees it.
@@ -90,6 +92,9 @@ func (s *source) awaitRestartLocked() error {
 }
 
 func (s *source) Last() (ticket uint64, time int64) { return s.tap.last() }
+
+// LogBegan implements shipper.LogWatcher.
+func (s *source) LogBegan() (salt [2]uint32, ticket uint64, ok bool) { return s.tap.logBegan() }
 
 func (s *source) WAL() (shipper.WALFile, error) { return os.Open(s.path + "-wal") }
 

@@ -203,6 +203,8 @@ struct SeawalTap {
   int isKnown;               /* the place below is valid */
   u32 aSalt[2];              /* generation of the WAL; zeros: none seen */
   u32 mxFrame;               /* last published frame */
+  int isBegun;               /* this process saw the log begin: at its first frame the database was as iBegun left it */
+  u64 iBegun;                /* ticket of the last commit before that */
   int isCounter;             /* rollback journal modes: iCounter is valid. 0 once a WAL has begun */
   u32 iCounter;              /* change counter in the file at that place */
   u32 nPage;                 /* database size at that place; 0 when it came from no wal-index */
