@@ -33,12 +33,15 @@ demo:
 # A missing server fails a test here; under a plain go test it skips it. The ledger has a new name each time, so
 # that no test that records is taken from the cache.
 RECORDED = ledger=$$(mktemp) && trap 'rm -f "$$ledger"' EXIT && SEAWAL_RELIABILITY="$$ledger" SEAWAL_REQUIRE=all $(GO) test -race -timeout 20m $(TESTFLAGS)
+# The packages that take longest come first: go test begins them in this order, and none of them is left over at the end with
+# most of the machine idle.
+LONGEST     := ./vfs ./internal/crashtest ./internal/suitetest
 test: testservers
-	@$(RECORDED) ./... $(if $(TESTFLAGS),,&& $(GO) run ./internal/reliability/cmd -ledger "$$ledger")
+	@$(RECORDED) $(LONGEST) ./... $(if $(TESTFLAGS),,&& $(GO) run ./internal/reliability/cmd -ledger "$$ledger")
 
 # docs/RELIABILITY.md, written by the tests. PKG: only the rows of these packages.
 reliability: testservers
-	@$(RECORDED) $(or $(PKG),./...) && $(GO) run ./internal/reliability/cmd -ledger "$$ledger" -write $(if $(PKG),$$($(GO) list $(PKG)))
+	@$(RECORDED) $(or $(PKG),$(LONGEST) ./...) && $(GO) run ./internal/reliability/cmd -ledger "$$ledger" -write $(if $(PKG),$$($(GO) list $(PKG)))
 
 testservers:
 	@GO="$(GO)" internal/testserver/install
