@@ -77,29 +77,52 @@ func lookBack(ctx context.Context, cfg RollForwardConfig, end *confirmedEnd, p *
 			return at, nil, err
 		}
 	}
-	floor, _ := end.pointOf(end.synced)
+	at, err = l.find(ctx, baseAt)
+	if err != nil || at == end.pos {
+		return replica.Pos{}, nil, err
+	}
+	return at, l, nil
+}
+
+// find takes in segments, from the newest on, until it is certain at which point the database is; zero when it is at none, or has all in its log.
+//
+// The pages that no segment read so far names count as the base's. Where the base is newer than the database, that is wrong of those
+// that were written in between, and the checksum of the whole can be that of a point all the same: of the base's own, when nothing was read yet.
+// So a point counts once the segment that leads to it was read, whose pages an older database has otherwise, and once
+// the sample finds no other page.
+func (l *lookback) find(ctx context.Context, baseAt replica.Pos) (at replica.Pos, err error) {
+	floor, _ := l.end.pointOf(l.end.synced)
+	var wrong error // what the sample found at an earlier point than the end
 	for {
 		now := l.at()
-		if now.Compare(baseAt) <= 0 {
-			if m, ok := l.points[l.total]; ok {
-				at = m
-				break
-			}
-			if now.Compare(floor) <= 0 || now.Tx == 0 || l.left <= 0 {
-				return at, nil, nil // at no point that a loss of power could have left
+		isPast := now.Compare(baseAt) <= 0
+		isLast := isPast && (now.Compare(floor) <= 0 || now.Tx == 0 || l.left <= 0)
+		at, ok := l.points[l.total]
+		switch ok = ok && isPast; {
+		case !ok && isLast:
+			return replica.Pos{}, wrong // at no point that a loss of power could have left
+		case !ok, at.Tx == now.Tx && !isLast:
+			err := l.older(ctx)
+			switch {
+			case errors.Is(err, errNoWayBack) && ok: // the history begins there
+			case errors.Is(err, errNoWayBack) && wrong != nil:
+				return replica.Pos{}, wrong
+			case err != nil:
+				return replica.Pos{}, err
+			case hasAll(l.end, l.p):
+				return replica.Pos{}, nil
+			default:
+				continue
 			}
 		}
-		if err := l.older(ctx); err != nil {
-			return at, nil, err
+		other, err := l.sample(ctx)
+		if other == nil || err != nil {
+			return at, err
 		}
-		if hasAll(end, p) {
-			return replica.Pos{}, nil, nil
+		if at != l.end.pos {
+			wrong = other
 		}
 	}
-	if at == end.pos {
-		return replica.Pos{}, nil, nil
-	}
-	return at, l, l.sample(ctx)
 }
 
 // hasAll says whether the log of the database still has the end, and so all before.
@@ -282,8 +305,10 @@ func eachPage(d *segment.Decoder, each func(*segment.Page) error) error {
 	}
 }
 
-// sample holds pages that no segment names against the base: a file of which one is another isn't what was left here.
-func (l *lookback) sample(ctx context.Context) error {
+// sample holds pages that no segment names against the base. From then on those that are other ones count as what they are: a transaction
+// before the segments read so far may have written them. If none has, the file isn't what was left here, which other, of the first
+// of them, says.
+func (l *lookback) sample(ctx context.Context) (other, err error) {
 	check := func(page uint32) error {
 		if _, ok := l.local[page]; ok || page == pagesum.LockPage(l.size) {
 			return nil
@@ -293,7 +318,10 @@ func (l *lookback) sample(ctx context.Context) error {
 		}
 		l.cfg.Progress()
 		if got, want := l.end.hasher.Of(page, l.image), l.end.base.Get(page); got != want {
-			return fmt.Errorf("page %d of %s has the checksum %v, no transaction since %v has written it, and it was %v then", page, l.cfg.DBPath, got, l.end.baseAt, want)
+			if other == nil {
+				other = fmt.Errorf("page %d of %s has the checksum %v, no transaction since %v has written it, and it was %v then", page, l.cfg.DBPath, got, l.end.baseAt, want)
+			}
+			return l.touch(page)
 		}
 		return ctx.Err()
 	}
@@ -301,17 +329,17 @@ func (l *lookback) sample(ctx context.Context) error {
 	if count <= limit {
 		for page := uint32(1); page <= count; page++ {
 			if err := check(page); err != nil {
-				return err
+				return nil, err
 			}
 		}
-		return nil
+		return other, nil
 	}
 	for range limit / 16 {
 		if err := check(1 + rand.Uint32N(count)); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return other, nil
 }
 
 // overlay holds images of pages in a file, in the order in which they came.
