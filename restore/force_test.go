@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -148,10 +149,12 @@ func TestForceAndAnApplication(t *testing.T) {
 						app.exec("PRAGMA journal_mode="+mode, "INSERT INTO t VALUES('new')")
 					}
 				}
+				progress := begin
 				if when == "before" {
 					begin(0, 0)
+					progress = func(_, _ int64) { t.Error("it is found out only when something was restored") }
 				}
-				_, err := Run(t.Context(), m.store, Options{Output: path, Force: true, Progress: begin})
+				_, err := Run(t.Context(), m.store, Options{Output: path, Force: true, Progress: progress})
 				if !errors.Is(err, ErrInUse) {
 					t.Errorf("restore over a database that is in use: %v, want ErrInUse", err)
 				}
@@ -348,6 +351,39 @@ func TestLogOfTheReplacedDatabase(t *testing.T) {
 		c.release()
 		if now, err := os.ReadFile(copied); err != nil || !bytes.Equal(now, content) {
 			t.Errorf("a log that is %s has changed the database, %v", name, err)
+		}
+	}
+}
+
+// TestForceThatFailsInTheMiddle: until the restored file has the place, the old database is whole without its log, which a crash may take
+// from it; and what was moved aside has its name again when the restore gives up.
+func TestForceThatFailsInTheMiddle(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.db")
+	a := startApplication(t, path)
+	a.exec("PRAGMA journal_mode=WAL", "PRAGMA wal_autocheckpoint=0", "CREATE TABLE t(a)", "INSERT INTO t VALUES('old')", "PRAGMA wal_checkpoint",
+		"INSERT INTO t VALUES('in the log')")
+	a.kill()
+	out, _, err := openOutput(path, false, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := out.publish(filepath.Join(filepath.Dir(path), "nothing")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a restored file that isn't there takes the place: %v", err)
+	}
+	if _, err := os.Stat(path + "-wal"); err != nil {
+		t.Errorf("the log: %v", err)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone := filepath.Join(t.TempDir(), "alone.db")
+	if err := os.WriteFile(alone, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{alone, path} {
+		if got := rows(t, path); got != "old,in the log" {
+			t.Errorf("%s has the rows %s", filepath.Base(path), got)
 		}
 	}
 }

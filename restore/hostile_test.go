@@ -115,6 +115,24 @@ func TestListNamesForgedObjects(t *testing.T) {
 	}
 }
 
+// TestTransactionOutOfRange: a squash that says it stands for 2^63 transactions is damage at its first look. Its number is what the next
+// segment's name, and every sum and difference of positions, would go by.
+func TestTransactionOutOfRange(t *testing.T) {
+	m := newModel(t, 26, 4096)
+	txs := m.commits(6)
+	m.snapshot(txs[1])
+	name := m.log(m.commit(1 << 63))
+	l, err := List(t.Context(), m.store, 0)
+	m.ok(err)
+	if l.Last.Pos.Tx != 6 || len(l.Unreadable) != 1 || l.Unreadable[0].Object != name {
+		t.Errorf("the list ends with %v, unreadable %v, want %s", l.Last, l.Unreadable, name)
+	}
+	var o *ObjectError
+	if _, _, err := restoreTo(t, m, Options{}); !errors.As(err, &o) || o.Object != name || o.Newest == nil || o.Newest.Pos.Tx != 6 {
+		t.Errorf("restore: %v", err)
+	}
+}
+
 // TestSnapshotThatTheLogConfirms: what is right is used, and asking the log costs two short reads.
 func TestSnapshotThatTheLogConfirms(t *testing.T) {
 	m := newModel(t, 23, 4096)
@@ -142,6 +160,18 @@ func (m *model) wild(n int, apart uint32, count uint32) string {
 	return m.log(tx)
 }
 
+// image adds a log segment with the whole image of one page, and as many pages as count says.
+func (m *model) image(page, count uint32) string {
+	last := m.order[m.timeline][len(m.order[m.timeline])-1]
+	tx := &modelTx{timeline: m.timeline, before: last.state}
+	data := make([]byte, m.pageSize)
+	m.scribble(data, true)
+	s := m.hasher.Of(page, data)
+	tx.Tx = segment.Tx{Number: last.Number + 1, Span: 1, Time: m.clock(last.Number + 1), PageCount: count, After: last.After ^ s}
+	tx.pages = []segment.Page{{Number: page, Kind: segment.Full, Data: data, Sum: s}}
+	return m.log(tx)
+}
+
 // TestGrowthIsBounded: a small segment with wild numbers takes neither memory nor a file of any size, here and in TableAt, which
 // is what an application reads.
 func TestGrowthIsBounded(t *testing.T) {
@@ -153,6 +183,7 @@ func TestGrowthIsBounded(t *testing.T) {
 	}{
 		{"pages far apart", func(m *model) string { return m.wild(80_000, 1024, 5000+80_000*1024) }, false},
 		{"page count of 2^32-1", func(m *model) string { return m.wild(1, 1, 1<<32-1) }, false},
+		{"as many pages as one image could have been sums of", func(m *model) string { return m.image(5000, 200_000) }, false},
 		{"as far apart as free pages can be", func(m *model) string { return m.wild(2_000, 1024, 5000+2_000*1024) }, true},
 	}
 	for _, test := range tests {

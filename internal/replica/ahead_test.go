@@ -73,20 +73,36 @@ func TestTableReadsOverlap(t *testing.T) {
 		t.Errorf("%d reads at once", crowd.most)
 	}
 	// Segments of which the store says no more than half are named as ever.
-	if _, err := TableAt(ctx, tornStore{src.s}, src.pos, nil, Pos{}); !IsDamage(err) || !strings.Contains(err.Error(), "/log/") {
+	if _, err := TableAt(ctx, tornStore{src.s, io.ErrUnexpectedEOF}, src.pos, nil, Pos{}); !IsDamage(err) || !strings.Contains(err.Error(), "/log/") {
 		t.Errorf("of segments that are cut short: %v", err)
 	}
 }
 
-// tornStore has the first half of each log segment.
-type tornStore struct{ store.Store }
+// A connection that breaks in the middle of a segment says nothing about the segment: taken for damage, it would have a new timeline
+// leave one that is whole.
+func TestBrokenConnectionIsNoDamage(t *testing.T) {
+	src := newSource(t)
+	src.log(3, 1)
+	src.snapshot(src.pos)
+	src.log(3, 1)
+	broken := errors.New("connection reset")
+	if _, err := TableAt(t.Context(), tornStore{src.s, broken}, src.pos, nil, Pos{}); !errors.Is(err, broken) || IsDamage(err) {
+		t.Errorf("of segments whose connection breaks: %v", err)
+	}
+}
+
+// tornStore has the first half of each log segment, and then an error.
+type tornStore struct {
+	store.Store
+	err error
+}
 
 func (s tornStore) Read(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
 	in, err := s.Store.Read(ctx, name, off, n)
 	if err != nil || !strings.Contains(name, "/log/") {
 		return in, err
 	}
-	return io.NopCloser(io.MultiReader(io.LimitReader(in, n/2), failingReader{io.ErrUnexpectedEOF})), nil
+	return io.NopCloser(io.MultiReader(io.LimitReader(in, n/2), failingReader{s.err})), nil
 }
 
 // One request at a time is enough, also for a position in the middle of a segment.

@@ -66,6 +66,7 @@ func TestClose(t *testing.T) {
 		"an earlier one":       func(c *Close) { c.Next = c.Timeline - 1 },
 		"a parent after it":    func(c *Close) { c.Parent = c.Next },
 		"no parent, and where": func(c *Close) { c.Parent = 0 },
+		"the same, begun anew": func(c *Close) { c.Next, c.Parent, c.ParentTx = c.Timeline, 0, 0 },
 		"before the first one": func(c *Close) { c.First = 0 },
 	} {
 		bad := testClose()
@@ -104,6 +105,33 @@ func TestCloseIsVerified(t *testing.T) {
 		}
 		if _, err := ParseClose(o[:CloseSize]); !isDamage(err) {
 			t.Errorf("a %v, cut to the size of a close: %v", kind, err)
+		}
+	}
+}
+
+// TestCloseWhoseFooterLies: whoever only reads the end of an object must see the same close as whoever reads all of it,
+// so a footer that tells of another one is damage although each checksum is right.
+func TestCloseWhoseFooterLies(t *testing.T) {
+	for name, change := range map[string]func(f []byte){
+		"writer":     func(f []byte) { f[48]++ },
+		"timeline":   func(f []byte) { f[20]-- },
+		"first":      func(f []byte) { f[24]++; f[footerLast]++ },
+		"before":     func(f []byte) { f[64]++ },
+		"first time": func(f []byte) { f[footerFirstTime]++ },
+		"after":      func(f []byte) { f[footerAfter]++ },
+		"place":      func(f []byte) { f[footerPlace]++ },
+	} {
+		b, err := testClose().Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(b[CloseSize-FooterSize:])
+		reseal(b)
+		if _, err := ReadInfo(bytes.NewReader(b), CloseSize); err != nil {
+			t.Fatalf("another %s: the footer alone is %v", name, err)
+		}
+		if _, err := ParseClose(b); !isDamage(err) {
+			t.Errorf("another %s in its footer: %v", name, err)
 		}
 	}
 }

@@ -198,6 +198,41 @@ func TestFooterThatLies(t *testing.T) {
 	}
 }
 
+// TestFooterOfAnotherVersion: the header says by which version the blocks are read, and the footer whether the page sums have
+// a key. Where the two contradict each other, the sums would be held against those of another hash.
+func TestFooterOfAnotherVersion(t *testing.T) {
+	setFooter := func(b []byte, version byte, key uint64) {
+		f := b[len(b)-FooterSize:]
+		f[8], f[footerTail] = version, version
+		binary.LittleEndian.PutUint64(f[footerKey:], key)
+	}
+	for name, change := range map[string]func(b []byte){
+		"keyed footer": func(b []byte) { setFooter(b, 2, 7) },
+		"keyed header": func(b []byte) { b[8] = 2; setFooter(b, 1, 0) },
+	} {
+		for _, kind := range kinds {
+			b := smallObject(t, kind)
+			change(b)
+			reseal(b)
+			if _, err := ReadInfo(bytes.NewReader(b), int64(len(b))); err != nil {
+				t.Fatalf("%v, %s: the footer alone is %v", kind, name, err)
+			}
+			if _, _, err := decode(bytes.NewReader(b)); !isDamage(err) {
+				t.Errorf("%v, %s: %v", kind, name, err)
+			}
+		}
+		b, err := testClose().Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(b)
+		reseal(b)
+		if _, err := ParseClose(b); !isDamage(err) {
+			t.Errorf("close, %s: %v", name, err)
+		}
+	}
+}
+
 // TestSplicedObject: a block of one object in the place of another's, whose header is the same.
 func TestSplicedObject(t *testing.T) {
 	o := testObject(Log, MinPageSize)

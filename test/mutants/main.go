@@ -1,79 +1,127 @@
 // Command mutants changes the code in small ways that would lose data or break a promise, one at a time, and runs the tests that ought to
 // notice. A change that none of them notices is a promise that rests on reading alone.
 //
-//	make mutants                   all of the table
-//	make mutants MUTANT=fsync      those whose name has that in it, a regular expression
+//	make mutants                       all of the table
+//	make mutants MUTANT=fsync          those whose name has that in it, a regular expression
+//	make mutants MUTANTFLAGS='-pkg ./store'   those whose tests are in a package
+//	make mutants MUTANTFLAGS=-list     what there is, without a run
 //
-// The table is table.txt; its head says how an entry is written. The tree isn't touched: the go command gets each change as an overlay.
-// The exit code is 1 when a change survived, or when an entry isn't true any more.
+// The table is table.txt; its head says how an entry is written. The tree isn't touched: the go command gets each change as an overlay, so
+// that nothing has to be put back after an interrupt, which ends the run with what is known by then. Entries run in the order of their
+// packages, which share what is built. In the end the tests that caught something run once without a change: one that fails then has caught nothing.
+//
+// The exit code is 1 when a change survived, when an entry isn't true any more, or when the run was interrupted.
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
 func main() {
-	name := flag.String("mutant", "", "only the mutants whose name matches this regular expression")
-	list := flag.Bool("list", false, "only look whether every entry of the table is true")
-	timeout := flag.Duration("timeout", 4*time.Minute, "for the tests of one mutant; one that hangs is caught")
+	var o options
+	flag.StringVar(&o.name, "mutant", "", "only the mutants whose name matches this regular expression")
+	flag.StringVar(&o.pkg, "pkg", "", "only the mutants whose tests are in this package, as ./store")
+	flag.BoolVar(&o.list, "list", false, "only list them, and look whether each entry of the table is true")
+	flag.DurationVar(&o.timeout, "timeout", 2*time.Minute, "for the tests of one mutant; one that hangs is caught")
 	flag.Parse()
-	if err := run(*name, *list, *timeout); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Stdout, o); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(1)
 	}
 }
 
-func run(name string, list bool, timeout time.Duration) error {
-	wanted, err := regexp.Compile(name)
+// options are what the command line says.
+type options struct {
+	name, pkg string
+	list      bool
+	timeout   time.Duration
+}
+
+// selected are the mutants that are asked for, those of a package together.
+func (o options) selected(all []mutant) ([]mutant, error) {
+	wanted, err := regexp.Compile(o.name)
 	if err != nil {
-		return fmt.Errorf("MUTANT is no regular expression: %w", err)
+		return nil, fmt.Errorf("MUTANT is no regular expression: %w", err)
 	}
+	all = slices.DeleteFunc(all, func(m mutant) bool {
+		return !wanted.MatchString(m.name) || o.pkg != "" && m.pkg != "./"+strings.TrimPrefix(filepath.Clean(o.pkg), "./")
+	})
+	if len(all) == 0 {
+		return nil, errors.New("the table has no such mutant")
+	}
+	slices.SortStableFunc(all, func(a, b mutant) int { return cmp.Or(cmp.Compare(a.pkg, b.pkg), cmp.Compare(a.file, b.file)) })
+	return all, nil
+}
+
+func run(ctx context.Context, out io.Writer, o options) error {
 	root, err := moduleRoot()
 	if err != nil {
 		return err
 	}
-	raw, err := os.ReadFile(filepath.Join(root, "test/mutants/table.txt"))
+	all, err := readTable(root)
 	if err != nil {
 		return err
 	}
-	all, err := parse(string(raw))
-	if err != nil {
+	if all, err = o.selected(all); err != nil {
 		return err
 	}
-	counts, bad := map[verdict]int{}, 0
-	for _, m := range all {
-		if !wanted.MatchString(m.name) {
-			continue
-		}
+	var s summary
+	for i, m := range all {
 		began := time.Now()
-		v, detail := m.try(root, list, timeout)
-		counts[v]++
-		if v != caught && v != equivalent && v != there {
-			bad++
+		r := result{mutant: m}
+		if o.list {
+			r.verdict, r.detail = m.look(root)
+		} else {
+			fmt.Fprintf(out, "%*d/%d %-44s ", len(fmt.Sprint(len(all))), i+1, len(all), m.name)
+			r.verdict, r.detail = m.try(ctx, root, o.timeout)
 		}
-		fmt.Printf("%-10s %6.1fs  %-44s %s\n", v, time.Since(began).Seconds(), m.name, detail)
-	}
-	fmt.Println()
-	for _, v := range []verdict{there, caught, equivalent, survived, stale, broken} {
-		if counts[v] > 0 {
-			fmt.Printf("%d %s\n", counts[v], v)
+		if ctx.Err() != nil {
+			fmt.Fprintln(out, "interrupted")
+			break
+		}
+		s.add(r)
+		if o.list {
+			fmt.Fprintf(out, "%-10s %-44s %s: %s (%s %s)\n", r.verdict, m.name, m.file, r.detail, m.pkg, m.run)
+		} else {
+			fmt.Fprintf(out, "%-10s %6.1fs  %s\n", r.verdict, time.Since(began).Seconds(), r.detail)
 		}
 	}
-	if bad > 0 {
-		return fmt.Errorf("%d of the table need a test, or are not true any more", bad)
+	if ctx.Err() == nil {
+		s.prove(ctx, root, out)
+	}
+	s.print(out)
+	switch bad := s.bad(); {
+	case ctx.Err() != nil:
+		return fmt.Errorf("interrupted after %d of %d", len(s.results), len(all))
+	case bad > 0:
+		return fmt.Errorf("%d of %d need a test, or are not true any more", bad, len(all))
 	}
 	return nil
+}
+
+// readTable reads the table of the module at root.
+func readTable(root string) ([]mutant, error) {
+	raw, err := os.ReadFile(filepath.Join(root, "test/mutants/table.txt"))
+	if err != nil {
+		return nil, err
+	}
+	return parse(string(raw))
 }
 
 // moduleRoot is the directory of go.mod.
@@ -83,85 +131,4 @@ func moduleRoot() (string, error) {
 		return "", fmt.Errorf("find the module: %w", err)
 	}
 	return filepath.Dir(strings.TrimSpace(string(out))), nil
-}
-
-// verdict is what became of a mutant.
-type verdict string
-
-const (
-	caught     verdict = "caught"     // a test failed
-	survived   verdict = "SURVIVED"   // all tests passed
-	equivalent verdict = "equivalent" // no test can see it, and the entry says why
-	stale      verdict = "STALE"      // the old text is not there, or more than once
-	broken     verdict = "BROKEN"     // it doesn't compile, or no test has the name
-	there      verdict = "there"      // not tried: its old text is there
-)
-
-// try applies a mutant to the tree at root and runs its tests.
-func (m mutant) try(root string, list bool, timeout time.Duration) (v verdict, detail string) {
-	path := filepath.Join(root, m.file)
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return stale, err.Error()
-	}
-	changed, err := m.apply(string(text))
-	switch {
-	case err != nil:
-		return stale, err.Error()
-	case m.equivalent != "":
-		return equivalent, m.equivalent
-	case list:
-		return there, m.breaks
-	}
-	dir, err := os.MkdirTemp("", "mutant-")
-	if err != nil {
-		return broken, err.Error()
-	}
-	defer os.RemoveAll(dir)
-	mutated, overlay := filepath.Join(dir, filepath.Base(m.file)), filepath.Join(dir, "overlay.json")
-	replace, err := json.Marshal(map[string]map[string]string{"Replace": {path: mutated}})
-	if err = errors.Join(err, os.WriteFile(mutated, []byte(changed), 0o600), os.WriteFile(overlay, replace, 0o600)); err != nil {
-		return broken, err.Error()
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), timeout+5*time.Minute) // building comes first
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "test", "-overlay", overlay, "-count=1", "-failfast", "-timeout", timeout.String(), "-run", m.run, m.pkg)
-	cmd.Dir = root
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	err = cmd.Run()
-	return judge(out.String(), err, m)
-}
-
-// judge reads what the tests said.
-func judge(out string, err error, m mutant) (verdict, string) {
-	switch {
-	case strings.Contains(out, "[build failed]") || strings.Contains(out, "[setup failed]"):
-		return broken, "it does not compile: " + firstLine(out)
-	case strings.Contains(out, "[no tests to run]"):
-		return broken, fmt.Sprintf("no test of %s has the name %s", m.pkg, m.run)
-	case err == nil:
-		return survived, m.breaks
-	}
-	for line := range strings.Lines(out) {
-		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "--- FAIL: "); ok {
-			return caught, "by " + strings.Fields(name)[0]
-		}
-	}
-	for line := range strings.Lines(out) {
-		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
-			return caught, strings.TrimSpace(line)
-		}
-	}
-	return caught, firstLine(out)
-}
-
-// firstLine is the first line that isn't a heading.
-func firstLine(out string) string {
-	for line := range strings.Lines(out) {
-		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-			return line
-		}
-	}
-	return ""
 }
