@@ -121,7 +121,7 @@ func (o *output) check() error {
 func (o *output) checkSidecars() error {
 	for _, suffix := range sidecars[:2] {
 		if fi, err := os.Stat(o.path + suffix); err == nil && fi.Size() > 0 {
-			return fmt.Errorf("%w: %s%s was left by another database, and SQLite would replay it into the restored one", ErrExists, o.path, suffix)
+			return fmt.Errorf("%w: %s%s is there without its database, and SQLite would replay it into the restored one: move it away first, or restore with --force, which removes it", ErrExists, o.path, suffix)
 		}
 	}
 	return nil

@@ -260,7 +260,7 @@ func compareLog(path string, file io.ReaderAt, size int64) (commits int, err err
 	if err != nil {
 		return 0, unlessMoved(err)
 	}
-	newest, pages, commits, err := lastFrames(f, h)
+	newest, pages, commits, err := lastFrames(f, h, nil)
 	if err != nil || commits == 0 {
 		return commits, err
 	}
@@ -286,8 +286,9 @@ func compareLog(path string, file io.ReaderAt, size int64) (commits int, err err
 	return commits, nil
 }
 
-// lastFrames finds the newest committed frame of each page in a WAL, and the size of the database after them, in pages.
-func lastFrames(f *os.File, h wal.Header) (newest map[uint32]uint32, pages uint32, commits int, err error) {
+// lastFrames finds the newest committed frame of each page in a WAL, and the size of the database after them, in pages. end, unless it is nil,
+// gets the place of the last commit.
+func lastFrames(f *os.File, h wal.Header, end *wal.Place) (newest map[uint32]uint32, pages uint32, commits int, err error) {
 	newest = map[uint32]uint32{}
 	var open []uint32 // pages since the last commit
 	rd := wal.NewReader(f, h, h.Start())
@@ -307,5 +308,8 @@ func lastFrames(f *os.File, h wal.Header) (newest map[uint32]uint32, pages uint3
 		}
 		open, pages = open[:0], frame.Commit
 		commits++
+		if end != nil {
+			*end = rd.Place()
+		}
 	}
 }

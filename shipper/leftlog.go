@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // # A log beside another file
@@ -64,9 +65,9 @@ func MoveLogAside(dbPath string) (to string, err error) { return setAside(dbPath
 
 // setAside moves a log to a name in the state directory that nothing else has.
 func setAside(dbPath, log string) (to string, err error) {
-	dir := dbPath + StateSuffix
+	dir, suffix := dbPath+StateSuffix, log[strings.LastIndexByte(log, '-')+1:] // wal or journal
 	for n := 1; ; n++ {
-		to = filepath.Join(dir, fmt.Sprintf("stray-%d-wal", n))
+		to = filepath.Join(dir, fmt.Sprintf("stray-%d-%s", n, suffix))
 		if _, err := os.Lstat(to); errors.Is(err, fs.ErrNotExist) {
 			break
 		}

@@ -262,20 +262,33 @@ func prepareFrom(ctx context.Context, path, url string, t target) (restored bool
 		return false, fmt.Errorf("restoring %s from %s: %w", path, store.Redact(url), err)
 	}
 	if err = errors.Join(expect(path, url, cfg, rep.ID, nil), ofAnother(path, url, rep)); err == nil {
-		err = expectPoint(path, url, cfg, restoreFile(p, s, path))
+		if err = moveLoneLogs(p, s, path, url, cfg); err == nil {
+			err = expectPoint(path, url, cfg, restoreFile(p, s, path))
+		}
 	}
 	return err == nil, err
+}
+
+// moveLoneLogs moves the log of a database that is gone out of the way of the one that is rebuilt in its place, if the replica has all of it.
+func moveLoneLogs(ctx context.Context, s store.Store, path, url string, cfg Config) error {
+	to, err := shipper.MoveLoneLogs(ctx, s, path)
+	if len(to) > 0 {
+		cfg.logger().Warn("the database file was gone and its log or journal was not: that was moved away, since the replica has all of it",
+			"database", path, "replica", store.Redact(url), "moved_to", to)
+	}
+	if err == nil {
+		return nil
+	}
+	lone, _ := shipper.LoneLogs(path) // the reason is known already
+	return fmt.Errorf("restoring %s from %s: %w: the database is missing or empty, and what was kept beside it is not: %w; "+
+		"to go on with what the replica has, move away %s and open it again; if the file was only moved, put it back beside them",
+		path, store.Redact(url), restore.ErrExists, err, strings.Join(append(lone, path+"-shm"), ", "))
 }
 
 // restoreFile rebuilds a database whose replica exists.
 func restoreFile(ctx context.Context, s store.Store, path string) error {
 	o := restore.Options{Output: path, IfMissing: true} // refuses where a log without its database lies
 	if fi, err := os.Stat(path); err == nil && fi.Size() == 0 {
-		for _, name := range []string{path + "-wal", path + "-journal"} {
-			if fi, err := os.Stat(name); err == nil && fi.Size() > 0 {
-				return fmt.Errorf("restoring %s: it is empty and %s is not: that may hold transactions; move it away first", path, name)
-			}
-		}
 		o = restore.Options{Output: path, Force: true}
 	}
 	_, err := restore.Run(ctx, s, o)

@@ -45,6 +45,23 @@ func wentWrong(t *testing.T, killed bool) (b *badPlace, good uint64, then string
 // kill makes the place what a process that is killed now would leave: in another folder, since this process goes on.
 func (b *badPlace) kill(db interface{ Close() error }) *badPlace {
 	b.t.Helper()
+	c := b.killed()
+	b.gone(db.Close())
+	return c
+}
+
+// killBadly is kill while the store has its bad days.
+func (b *badPlace) killBadly(db *sql.DB) *badPlace {
+	b.t.Helper()
+	c := b.killed()
+	b.closeBadly(db)
+	b.gone(nil)
+	return c
+}
+
+// killed copies the place as it is.
+func (b *badPlace) killed() *badPlace {
+	b.t.Helper()
 	c := &badPlace{place: b.place, faults: b.faults, behind: b.behind, stuck: b.stuck, driver: b.driver, points: b.points}
 	c.path = filepath.Join(b.t.TempDir(), "app.db")
 	for _, suffix := range []string{"", "-wal"} {
@@ -57,7 +74,13 @@ func (b *badPlace) kill(db interface{ Close() error }) *badPlace {
 	}
 	h := &powerHistory{t: b.t, place: c.place}
 	h.sameFile()
-	if err := db.Close(); err != nil {
+	return c
+}
+
+// gone removes the place, which was closed with err.
+func (b *badPlace) gone(err error) {
+	b.t.Helper()
+	if err != nil {
 		b.t.Fatal(err)
 	}
 	// The place of before is gone: a database that is still there would be taken for the one that the replica is of.
@@ -66,7 +89,6 @@ func (b *badPlace) kill(db interface{ Close() error }) *badPlace {
 			b.t.Fatal(err)
 		}
 	}
-	return c
 }
 
 // Somebody puts an older file back while the application is stopped, by whatever means: that is what the database is from then on, at
