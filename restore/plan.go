@@ -313,7 +313,7 @@ func (h *history) nextObjects(at, target uint64) []object {
 	// A log segment may begin before: transactions that the state has already are skipped.
 	i := sort.Search(len(h.logs), func(i int) bool { return h.logs[i].First > at+1 })
 	if i > 0 && h.logs[i-1].end > at {
-		found = append(found, h.logs[i-1])
+		found = append(h.partsOf(h.logs[i-1], at, target), h.logs[i-1])
 	}
 	// A merged segment knows the net effect only, so it has to begin exactly here.
 	n := len(found)
@@ -327,6 +327,21 @@ func (h *history) nextObjects(at, target uint64) []object {
 		return cmp.Or(cmp.Compare(a.Level, b.Level), cmp.Compare(a.end, b.end))
 	})
 	return found
+}
+
+// partsOf returns the log segment o, cut where a merged segment begins inside it: what lies behind o may be there as part of that
+// alone. It leads on from the state after at, and the longest part comes last.
+func (h *history) partsOf(o object, at, target uint64) (parts []object) {
+	end := min(o.end, target)
+	i := sort.Search(len(h.merged), func(i int) bool { return h.merged[i].First > at+1 })
+	for ; i < len(h.merged) && h.merged[i].First <= end; i++ {
+		if last := h.merged[i].First - 1; len(parts) == 0 || parts[len(parts)-1].end < last {
+			part := o
+			part.end = last
+			parts = append(parts, part)
+		}
+	}
+	return parts
 }
 
 // reach returns the newest transaction at or before limit that there is a way to.

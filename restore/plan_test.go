@@ -55,6 +55,14 @@ func TestPlan(t *testing.T) {
 			m.merge(1, txs[5:11]...)
 			m.damage(segment.LogName(1, 9), remove)
 		}, Newest(), []string{"snapshot 1-1", "log 2-2", "log 3-3", "log 4-4", "log 5-5", "merged 6-11", "log 12-12"}},
+		{"out of a log segment where a merged one begins", func(m *model, txs []*modelTx) {
+			m.damage(segment.LogName(1, 3), remove)
+			m.damage(segment.LogName(1, 4), remove)
+			m.log(txs[2], txs[3])
+			m.merge(1, txs[3:6]...)
+			m.damage(segment.LogName(1, 5), remove)
+			m.damage(segment.LogName(1, 6), remove)
+		}, AtTx(7), []string{"log 1-1", "log 2-2", "log 3-3", "merged 4-6", "log 7-7"}},
 		{"older snapshot when the newer one leads nowhere", func(m *model, txs []*modelTx) {
 			m.snapshot(txs[1])
 			m.snapshot(txs[5])

@@ -3,14 +3,13 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"seawal/cmd/internal/cli"
 	"seawal/internal/replica"
 	"seawal/internal/version"
 	"seawal/restore"
@@ -19,12 +18,10 @@ import (
 
 // app is the world as the command sees it.
 type app struct {
-	out      io.Writer // results
-	errOut   io.Writer // progress, warnings, errors
-	terminal bool      // errOut is one: show progress
+	cli.Printer
+	stores   cli.Stores
+	terminal bool // of errors: show progress
 	now      func() time.Time
-	open     func(ctx context.Context, rawURL string) (store.Store, error)
-	clock    store.Clock // for the waits between attempts; nil: the system's
 }
 
 // request is what the command line asks for.
@@ -44,14 +41,6 @@ type request struct {
 	target     restore.Target
 	checkLevel restore.Check
 }
-
-// usageError is a command line that can't be meant.
-type usageError struct{ err error }
-
-func (e *usageError) Error() string { return e.err.Error() }
-func (e *usageError) Unwrap() error { return e.err }
-
-func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
 const long = `Rebuild a SQLite database from its seawal replica, byte for byte, as of any
 transaction. The output appears complete, verified and synced, or not at all.
@@ -111,9 +100,9 @@ func (a *app) command(r *request) *cobra.Command {
 			return a.run(cmd.Context(), r)
 		},
 	}
-	cmd.SetOut(a.out)
-	cmd.SetErr(a.errOut)
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	cmd.SetOut(a.Out)
+	cmd.SetErr(a.Err)
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &cli.UsageError{Err: err} })
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&r.at, "at", "", "restore the last transaction committed at or before `TIME`")
@@ -134,9 +123,9 @@ func (a *app) command(r *request) *cobra.Command {
 func (r *request) validate(args []string, given func(flag string) bool, now time.Time) error {
 	switch {
 	case len(args) == 0:
-		return usagef("the replica's URL is missing; see restore --help")
+		return cli.Usagef("the replica's URL is missing; see restore --help")
 	case len(args) > 2:
-		return usagef("too many arguments: want a replica's URL and an output, have %q", args)
+		return cli.Usagef("too many arguments: want a replica's URL and an output, have %q", args)
 	}
 	r.url = args[0]
 	if len(args) == 2 {
@@ -145,30 +134,30 @@ func (r *request) validate(args []string, given func(flag string) bool, now time
 	if r.list {
 		for _, flag := range []string{"at", "tx", "dry-run", "if-missing", "force", "check"} {
 			if given(flag) {
-				return usagef("--list and --%s don't go together", flag)
+				return cli.Usagef("--list and --%s don't go together", flag)
 			}
 		}
 		if r.output != "" {
-			return usagef("--list writes nothing: leave out the output %q", r.output)
+			return cli.Usagef("--list writes nothing: leave out the output %q", r.output)
 		}
 	} else if r.output == "" && !r.dryRun {
-		return usagef("the output is missing: restore %s <output>", store.Redact(r.url))
+		return cli.Usagef("the output is missing: restore %s <output>", store.Redact(r.url))
 	}
 	if r.thorough && !r.list && !r.dryRun {
-		return usagef("--thorough goes with --list or --dry-run: a restore looks at every segment")
+		return cli.Usagef("--thorough goes with --list or --dry-run: a restore looks at every segment")
 	}
 	if r.ifMissing && r.force {
-		return usagef("--if-missing and --force don't go together")
+		return cli.Usagef("--if-missing and --force don't go together")
 	}
 	if _, err := store.Normalize(r.url); err != nil {
-		return &usageError{err}
+		return &cli.UsageError{Err: err}
 	}
 	if given("timeline") && r.timeline == 0 {
-		return usagef("--timeline: timelines count from 1")
+		return cli.Usagef("--timeline: timelines count from 1")
 	}
 	check, err := restore.ParseCheck(r.check)
 	if err != nil {
-		return usagef("--check: %w", err)
+		return cli.Usagef("--check: %w", err)
 	}
 	r.checkLevel = check
 	return r.parseTarget(given, now)
@@ -177,20 +166,20 @@ func (r *request) validate(args []string, given func(flag string) bool, now time
 func (r *request) parseTarget(given func(flag string) bool, now time.Time) error {
 	switch {
 	case given("at") && given("tx"):
-		return usagef("--at and --tx don't go together")
+		return cli.Usagef("--at and --tx don't go together")
 	case given("at"):
 		t, err := parseAt(r.at, now)
 		if err != nil {
-			return usagef("--at: %w", err)
+			return cli.Usagef("--at: %w", err)
 		}
 		r.target = restore.AtTime(t)
 	case given("tx"):
 		timeline, tx, err := parseTx(r.tx)
 		if err != nil {
-			return usagef("--tx: %w", err)
+			return cli.Usagef("--tx: %w", err)
 		}
 		if timeline != 0 && given("timeline") && timeline != r.timeline {
-			return usagef("--tx %s and --timeline %d name different timelines", r.tx, r.timeline)
+			return cli.Usagef("--tx %s and --timeline %d name different timelines", r.tx, r.timeline)
 		}
 		if timeline != 0 {
 			r.timeline = timeline

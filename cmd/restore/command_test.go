@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"seawal/cmd/internal/cli"
 	"seawal/internal/segment"
 	"seawal/store"
 	"seawal/store/faultstore"
@@ -28,7 +29,10 @@ type outcome struct {
 
 // testApp is the command in a world of its own; now is half an hour after transaction 0.
 func testApp(out, errOut *bytes.Buffer) *app {
-	return &app{out: out, errOut: errOut, now: func() time.Time { return epoch.Add(30 * time.Minute) }, open: store.Open}
+	return &app{
+		Printer: cli.Printer{Command: "restore", Out: out, Err: errOut}, stores: cli.Stores{Open: store.Open},
+		now: func() time.Time { return epoch.Add(30 * time.Minute) },
+	}
 }
 
 func runCommand(args ...string) outcome {
@@ -267,8 +271,8 @@ func TestStoreGone(t *testing.T) {
 	refused := errors.New("connection refused")
 	var out, errOut bytes.Buffer
 	a := testApp(&out, &errOut)
-	a.clock = instantly{}
-	a.open = func(context.Context, string) (store.Store, error) {
+	a.stores.Clock = instantly{}
+	a.stores.Open = func(context.Context, string) (store.Store, error) {
 		s, err := store.OpenFolder(dir)
 		return faultstore.Wrap(s, faultstore.Options{}, faultstore.When(faultstore.NameMatch("*/snapshot/*"), faultstore.Fail(refused))), err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"seawal/cmd/internal/cli"
 	"seawal/restore"
 )
 
@@ -32,7 +33,7 @@ type failure struct {
 // classify says what an error means to the caller.
 func classify(err error) failure {
 	f := failure{Kind: "failed", Message: err.Error(), Exit: exitFailed}
-	var usage *usageError
+	var usage *cli.UsageError
 	var point *restore.PointError
 	var object *restore.ObjectError
 	switch {
@@ -63,23 +64,23 @@ func (a *app) fail(err error, asJSON bool) int {
 	}
 	f := classify(err)
 	if asJSON {
-		if werr := a.printJSON(struct {
+		if werr := a.JSON(struct {
 			Error failure `json:"error"`
 		}{f}); werr != nil {
-			a.complain("%v", werr)
+			a.Complain("%v", werr)
 		}
 		return f.Exit
 	}
-	a.complain("%s", f.Message)
+	a.Complain("%s", f.Message)
 	switch f.Kind {
 	case "object":
 		if f.Newest != nil {
-			a.complain("to have that point, add --tx %v", f.Newest.Pos)
+			a.Complain("to have that point, add --tx %v", f.Newest.Pos)
 		}
 	case "exists":
-		a.complain("to replace what is there, add --force; to leave it alone and succeed, --if-missing")
+		a.Complain("to replace what is there, add --force; to leave it alone and succeed, --if-missing")
 	case "no_point":
-		a.complain("--list shows every point")
+		a.Complain("--list shows every point")
 	}
 	return f.Exit
 }

@@ -26,6 +26,7 @@ import (
 
 	"golang.org/x/term"
 
+	"seawal/cmd/internal/cli"
 	"seawal/store"
 	_ "seawal/store/azure"
 	_ "seawal/store/gcs"
@@ -42,11 +43,10 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	a := &app{
-		out:      os.Stdout,
-		errOut:   os.Stderr,
+		Printer:  cli.Printer{Command: "restore", Out: os.Stdout, Err: os.Stderr},
+		stores:   cli.Stores{Open: store.Open},
 		terminal: term.IsTerminal(int(os.Stderr.Fd())),
 		now:      time.Now,
-		open:     store.Open,
 	}
 	code := a.main(ctx, os.Args[1:])
 	stop()

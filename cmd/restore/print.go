@@ -1,91 +1,28 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"io"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode/utf16"
-	"unicode/utf8"
 
+	"seawal/cmd/internal/cli"
 	"seawal/restore"
 )
 
-func (a *app) printJSON(v any) error {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetIndent("", "  ")
-	if err := e.Encode(v); err != nil {
-		return fmt.Errorf("write result: %w", err)
-	}
-	if _, err := io.WriteString(a.out, printable(b.String(), jsonEscape)); err != nil {
-		return fmt.Errorf("write result: %w", err)
-	}
-	return nil
-}
-
-// printable returns text as a terminal may have it. Names and reasons come from the replica, and from a store's answers: whoever writes there
-// must not move the cursor, turn what follows around or change the title of a window. Line ends stay.
-func printable(text string, escape func(r rune, raw string) string) string {
-	var b strings.Builder
-	for i, n := 0, 0; i < len(text); i += n {
-		var r rune
-		r, n = utf8.DecodeRuneInString(text[i:])
-		if r == '\n' || strconv.IsPrint(r) && (r != utf8.RuneError || n > 1) {
-			b.WriteString(text[i : i+n])
-		} else {
-			b.WriteString(escape(r, text[i:i+n]))
-		}
-	}
-	return b.String()
-}
-
-// textEscape writes a character as Go would in a string: \x1b, \u202e.
-func textEscape(_ rune, raw string) string { return strings.Trim(strconv.QuoteToASCII(raw), `"`) }
-
-// jsonEscape writes a character of a JSON string, in which those below 0x20 are escaped already.
-func jsonEscape(r rune, _ string) string {
-	if a, b := utf16.EncodeRune(r); a != utf8.RuneError {
-		return fmt.Sprintf(`\u%04x\u%04x`, a, b)
-	}
-	return fmt.Sprintf(`\u%04x`, r)
-}
-
-// word is text from the replica in the middle of a line.
-func word(text string) string {
-	return strings.ReplaceAll(printable(text, textEscape), "\n", `\n`)
-}
-
-// complain writes a line to the errors.
-func (a *app) complain(format string, args ...any) {
-	fmt.Fprintln(a.errOut, "restore:", printable(fmt.Sprintf(format, args...), textEscape))
-}
-
-// print writes text to the output.
-func (a *app) print(text string) error {
-	if _, err := io.WriteString(a.out, printable(text, textEscape)); err != nil {
-		return fmt.Errorf("write result: %w", err)
-	}
-	return nil
-}
-
 func (a *app) printSkipped(r *request) error {
 	if r.json {
-		return a.printJSON(restore.Result{Output: r.output, Skipped: true})
+		return a.JSON(restore.Result{Output: r.output, Skipped: true})
 	}
 	if r.quiet {
 		return nil
 	}
-	return a.print(fmt.Sprintf("%s exists: nothing to do\n", r.output))
+	return a.Text(fmt.Sprintf("%s exists: nothing to do\n", r.output))
 }
 
 func (a *app) printResult(r restore.Result) error {
 	if r.Skipped {
-		return a.print(fmt.Sprintf("%s exists: nothing to do\n", r.Output))
+		return a.Text(fmt.Sprintf("%s exists: nothing to do\n", r.Output))
 	}
 	verified := "verified"
 	if r.Check == restore.CheckFull.String() {
@@ -93,34 +30,34 @@ func (a *app) printResult(r restore.Result) error {
 	} else if r.Check == restore.CheckNone.String() {
 		verified = "pages not verified"
 	}
-	return a.print(fmt.Sprintf("%s restored to %v: %d pages of %d bytes, checksum %s (%s); %s from %d objects of %s in %v, %s/s\n",
+	return a.Text(fmt.Sprintf("%s restored to %v: %d pages of %d bytes, checksum %s (%s); %s from %d objects of %s in %v, %s/s\n",
 		r.Output, r.Point, r.PageCount, r.PageSize, r.Checksum, verified,
-		size(r.Bytes), r.Objects, size(r.Fetched), r.Elapsed.Round(time.Millisecond),
-		size(int64(float64(r.Bytes)/max(r.Elapsed.Seconds(), 1e-9)))))
+		cli.Size(r.Bytes), r.Objects, cli.Size(r.Fetched), r.Elapsed.Round(time.Millisecond),
+		cli.Size(int64(float64(r.Bytes)/max(r.Elapsed.Seconds(), 1e-9)))))
 }
 
 func (a *app) printPlan(p *restore.Plan) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Would restore %s (replica %s) to %v from %d objects, %s:\n", word(p.Database), p.Replica, p.Target, len(p.Steps), size(p.Bytes()))
+	fmt.Fprintf(&b, "Would restore %s (replica %s) to %v from %d objects, %s:\n", cli.Word(p.Database), p.Replica, p.Target, len(p.Steps), cli.Size(p.Bytes()))
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "KIND\tTRANSACTIONS\tSIZE\tOBJECT")
 	for _, s := range p.Steps {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Kind, span(s.First, s.Last), size(s.Size), s.Object)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Kind, span(s.First, s.Last), cli.Size(s.Size), s.Object)
 	}
 	w.Flush() // b never fails
 	for _, v := range p.Avoided {
-		fmt.Fprintf(&b, "Goes around object %s: %s\n", v.Object, word(v.Reason))
+		fmt.Fprintf(&b, "Goes around object %s: %s\n", v.Object, cli.Word(v.Reason))
 	}
 	if p.Sampled {
 		b.WriteString("There are many segments: whether one is missing was not looked at. Restoring tells, and so does --thorough.\n")
 	}
-	return a.print(b.String())
+	return a.Text(b.String())
 }
 
 func (a *app) printListing(l *restore.Listing) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Replica %s of %s, pages of %d bytes. Timeline %d: %d objects, %s.\n",
-		l.Replica, word(l.Database), l.PageSize, l.Timeline, l.Objects, size(l.Bytes))
+		l.Replica, cli.Word(l.Database), l.PageSize, l.Timeline, l.Objects, cli.Size(l.Bytes))
 	if l.First == nil {
 		b.WriteString("Nothing can be restored.\n")
 	}
@@ -134,7 +71,7 @@ func (a *app) printListing(l *restore.Listing) error {
 	if l.Sampled {
 		b.WriteString("\nThere are many segments: not all were looked at. --thorough finds squashed spans, and what is missing in between.\n")
 	}
-	return a.print(b.String())
+	return a.Text(b.String())
 }
 
 // tables prints the parts of a listing that aren't empty.
@@ -154,7 +91,7 @@ func (w *tables) points(l *restore.Listing) {
 	}
 	w.begin(len(l.Snapshots), "Snapshots", "AT\tTIME\tSIZE")
 	for _, s := range l.Snapshots {
-		fmt.Fprintf(w, "%v\t%s\t%s\n", s.Pos, clock(s.Point), size(s.Bytes))
+		fmt.Fprintf(w, "%v\t%s\t%s\n", s.Pos, clock(s.Point), cli.Size(s.Bytes))
 	}
 }
 
@@ -176,7 +113,7 @@ func (w *tables) trouble(l *restore.Listing) {
 	}
 	w.begin(len(l.Unreadable), "Damaged objects", "OBJECT\tREASON")
 	for _, u := range l.Unreadable {
-		fmt.Fprintf(w, "%s\t%s\n", u.Object, word(u.Reason))
+		fmt.Fprintf(w, "%s\t%s\n", u.Object, cli.Word(u.Reason))
 	}
 }
 
@@ -191,7 +128,7 @@ func (w *tables) timelines(all []restore.TimelineInfo) {
 		if t.Parent.Timeline != 0 {
 			from = t.Parent.String()
 		}
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\n", t.Timeline, from, restore.FormatTime(t.Created), word(t.Reason))
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\n", t.Timeline, from, restore.FormatTime(t.Created), cli.Word(t.Reason))
 	}
 }
 
@@ -207,17 +144,4 @@ func clock(p restore.Point) string {
 		return "unknown"
 	}
 	return restore.FormatTime(p.Time)
-}
-
-// size writes a number of bytes for people.
-func size(n int64) string {
-	const units = "KMGTPE"
-	if n < 1000 {
-		return fmt.Sprintf("%d B", n)
-	}
-	v, i := float64(n)/1000, 0
-	for v >= 999.5 && i < len(units)-1 {
-		v, i = v/1000, i+1
-	}
-	return fmt.Sprintf("%.3g %cB", v, units[i])
 }

@@ -14,26 +14,6 @@ import (
 	"seawal/store"
 )
 
-func TestPrintable(t *testing.T) {
-	for in, want := range map[string]string{
-		"plain, ünïcode ☃\nsecond line": "plain, ünïcode ☃\nsecond line",
-		"\x1b[2J\x1b]0;title\a":         `\x1b[2J\x1b]0;title\a`,
-		"csi \u009b2J":                  `csi \u009b2J`,
-		"turned \u202e around":          `turned \u202e around`,
-		"back\rover":                    `back\rover`,
-		"not UTF-8 \xff\xc3(":           `not UTF-8 \xff\xc3(`,
-		"\ufffd":                        "\ufffd",
-		"tag \U000e0041":                `tag \U000e0041`,
-	} {
-		if got := printable(in, textEscape); got != want {
-			t.Errorf("%q is printed as %q, want %q", in, got, want)
-		}
-	}
-	if got := word("a\nb"); got != `a\nb` {
-		t.Errorf("a word of two lines is printed as %q", got)
-	}
-}
-
 // TestHostileTexts: what the replica says for people reaches neither a terminal nor JSON with its control characters.
 func TestHostileTexts(t *testing.T) {
 	const evil = "\x1b]0;owned\a\x1b[2J\u009b1m\u202enosrep\r\n\U000e0041"

@@ -3,67 +3,27 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 
+	"seawal/cmd/internal/cli"
 	"seawal/restore"
 	"seawal/store"
 )
 
-// giveUp is the number of failed attempts in a row, of one request, after which
-// the store is taken for unreachable: about 90 seconds.
-const giveUp = 20
-
 // run does what the request asks for.
-func (a *app) run(ctx context.Context, r *request) (err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	raw, err := a.open(ctx, r.url)
-	if errors.Is(err, store.ErrScheme) {
-		return &usageError{err}
+func (a *app) run(ctx context.Context, r *request) error {
+	failed := func(f store.Failure) { a.Complain("%s %s: %v; trying again", f.Op, f.Name, f.Err) }
+	if r.json {
+		failed = nil
 	}
-	if err != nil {
-		return err
-	}
-	s := store.Stack(raw, store.StackOptions{Retry: store.RetryPolicy{Clock: a.clock, OnError: func(f store.Failure) {
-		a.storeFailed(r, f, cancel)
-	}}})
-	defer func() {
-		var gone *unreachableError
-		if err != nil && errors.As(context.Cause(ctx), &gone) {
-			err = gone
+	return a.stores.With(ctx, r.url, failed, func(ctx context.Context, s store.Store) error {
+		switch {
+		case r.list:
+			return a.list(ctx, s, r)
+		case r.dryRun:
+			return a.plan(ctx, s, r)
 		}
-		err = errors.Join(err, s.Close())
-	}()
-	switch {
-	case r.list:
-		return a.list(ctx, s, r)
-	case r.dryRun:
-		return a.plan(ctx, s, r)
-	}
-	return a.restore(ctx, s, r)
-}
-
-// unreachableError ends a run whose store doesn't answer.
-type unreachableError struct{ f store.Failure }
-
-func (e *unreachableError) Error() string {
-	return fmt.Sprintf("gave up after %d attempts: %s %s: %v", e.f.Attempt, e.f.Op, e.f.Name, e.f.Err)
-}
-
-func (e *unreachableError) Unwrap() error { return e.f.Err }
-
-// storeFailed says what the store said, the first time and then now and then.
-func (a *app) storeFailed(r *request, f store.Failure, cancel context.CancelCauseFunc) {
-	if f.Wait == 0 {
-		return // comes back as the error
-	}
-	if f.Attempt >= giveUp {
-		cancel(&unreachableError{f})
-		return
-	}
-	if !r.json && f.Attempt%5 == 1 {
-		a.complain("%s %s: %v; trying again", f.Op, f.Name, f.Err)
-	}
+		return a.restore(ctx, s, r)
+	})
 }
 
 func (r *request) options() restore.Options {
@@ -76,7 +36,7 @@ func (r *request) options() restore.Options {
 func (a *app) restore(ctx context.Context, s store.Store, r *request) error {
 	o := r.options()
 	if a.terminal && !r.quiet && !r.json {
-		b := newBar(a.errOut)
+		b := newBar(a.Err)
 		o.Progress = b.set
 		defer b.clear()
 	}
@@ -85,10 +45,10 @@ func (a *app) restore(ctx context.Context, s store.Store, r *request) error {
 		return err
 	}
 	if r.json {
-		return a.printJSON(result)
+		return a.JSON(result)
 	}
 	for _, v := range result.Avoided {
-		a.complain("warning: went around object %s: %s", v.Object, word(v.Reason))
+		a.Complain("warning: went around object %s: %s", v.Object, cli.Word(v.Reason))
 	}
 	if r.quiet {
 		return nil
@@ -117,7 +77,7 @@ func (a *app) plan(ctx context.Context, s store.Store, r *request) error {
 	}
 	switch {
 	case r.json:
-		return a.printJSON(plan)
+		return a.JSON(plan)
 	case r.quiet:
 		return nil
 	}
@@ -134,7 +94,7 @@ func (a *app) list(ctx context.Context, s store.Store, r *request) error {
 		return err
 	}
 	if r.json {
-		err = a.printJSON(l)
+		err = a.JSON(l)
 	} else {
 		err = a.printListing(l)
 	}

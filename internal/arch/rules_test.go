@@ -60,7 +60,7 @@ var rules = []rule{
 
 // pure are the packages, with all below them, that need no cgo.
 var pure = []string{
-	"shipper", "restore", "store", "cmd/restore",
+	"shipper", "restore", "compaction", "store", "cmd/restore", "cmd/seawal", "cmd/internal",
 	"internal/wal", "internal/segment", "internal/pagesum", "internal/replica", "internal/fsops",
 }
 
@@ -73,12 +73,12 @@ const metrics = "vfs/metrics"
 
 // forbidden says which of our packages must not need which, however indirectly.
 var forbidden = []struct{ from, to []string }{
-	{[]string{"restore", "cmd/restore"}, []string{"vfs", "shipper"}},
+	{[]string{"restore", "compaction", "cmd/restore", "cmd/seawal", "cmd/internal"}, []string{"vfs", "shipper"}},
 	{[]string{"shipper"}, []string{"vfs"}},
 	{[]string{"store"}, []string{"vfs", "shipper", "restore", "internal"}},
 	{[]string{"internal/wal", "internal/pagesum", "internal/segment"}, []string{"vfs", "shipper", "restore", "store", "internal/replica"}},
 	{[]string{"internal/replica"}, []string{"vfs", "shipper", "restore"}},
-	{[]string{"vfs", "shipper", "restore"}, []string{"store/storetest", "store/faultstore", "store/gcs", "store/azure", "store/s3", "store/sftp", "internal/vfstest", "internal/powervfs", "internal/crashtest", "internal/testserver", "internal/reliability", "internal/fsops/powertest"}},
+	{[]string{"vfs", "shipper", "restore", "compaction"}, []string{"store/storetest", "store/faultstore", "store/gcs", "store/azure", "store/s3", "store/sftp", "internal/vfstest", "internal/powervfs", "internal/crashtest", "internal/testserver", "internal/reliability", "internal/fsops/powertest"}},
 	{[]string{"internal/fsops"}, []string{"vfs", "shipper", "restore", "store", "internal"}},
 }
 
