@@ -5,7 +5,7 @@ GO          ?= go
 CC          ?= cc
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.1
 TESTFLAGS   ?=
-C_SOURCES   := vfs/shim.c vfs/capture.c vfs/remote.c vfs/consumer.c vfs/everyfile.c internal/vfstest/trace.c internal/powervfs/power.c bench/internal/slowvfs/slow.c
+C_SOURCES   := vfs/shim.c vfs/capture.c vfs/pages.c vfs/remote.c vfs/consumer.c vfs/everyfile.c internal/vfstest/trace.c internal/powervfs/power.c bench/internal/slowvfs/slow.c
 # What carries no cgo, and must stay so.
 PURE        := ./shipper/... ./restore/... ./compaction/... ./store/... ./internal/segment/... ./internal/pagesum/... ./internal/wal/... ./internal/replica/... ./internal/fsops/...
 

@@ -101,6 +101,7 @@ func (s *Shipper) attach(ctx context.Context) error {
 		}
 		defer s.closePinned(p)
 	}
+	s.surely = p.Ticket()
 	return s.meet(ctx, rep, p)
 }
 
@@ -430,7 +431,7 @@ func (s *Shipper) catchUp(ctx context.Context, plan *plan, p *pinned) error {
 	case t.span == 0:
 		return nil
 	}
-	return s.shipDiff(ctx, p, t)
+	return s.shipDiff(ctx, p, t, nil)
 }
 
 // caughtUp says that all of p is encoded.

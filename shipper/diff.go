@@ -200,21 +200,34 @@ func (p *pinned) fileSums(ctx context.Context, h *pagesum.Hasher) (*pagesum.Tabl
 	}
 }
 
+// written returns the pages in which a pinned state can differ from the table, which is of the state after since (a ticket, modulo
+// 2^64: what was committed before capture began is below zero). nil: in any.
+func (s *Shipper) written(since uint64) *PageSet {
+	if int64(since) < int64(s.surely) {
+		return nil
+	}
+	set := s.src.Written(since)
+	if set != nil {
+		set.AddFrom(s.table.Len() + 1)
+	}
+	return set
+}
+
 // shipDiff encodes, as one transaction, what leads from the table to the pinned
-// state: every page whose sum differs.
-func (s *Shipper) shipDiff(ctx context.Context, p *pinned, t transaction) error {
+// state: every page whose sum differs, of those that may.
+func (s *Shipper) shipDiff(ctx context.Context, p *pinned, t transaction, may *PageSet) error {
 	t.pageCount, t.place = p.PageCount(), p.place
 	if err := s.begin(t); err != nil {
 		return err
 	}
-	began := time.Now()
-	defer func() { s.noteDifference(began, int64(p.PageCount())*int64(s.pageSize), t.span) }()
+	began, read := time.Now(), uint64(0)
+	defer func() { s.noteDifference(time.Since(began), read, t.span) }()
 	b := make([]byte, s.pageSize)
-	for page := uint32(1); page <= p.PageCount(); page++ {
+	for page := may.Next(0); page != 0 && page <= p.PageCount(); page = may.Next(page) {
 		if page == s.lockPage {
 			continue
 		}
-		if page%1024 == 0 && ctx.Err() != nil {
+		if read++; read%1024 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if err := p.image(page, b); err != nil {

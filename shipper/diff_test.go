@@ -64,7 +64,7 @@ func TestLogIsOverwrittenUnderPinnedState(t *testing.T) {
 			return b.table.Total(), err
 		},
 		"difference": func(s *Shipper, p *pinned) (pagesum.Sum, error) {
-			err := s.shipDiff(t.Context(), p, transaction{number: 1, span: 1, time: 1})
+			err := s.shipDiff(t.Context(), p, transaction{number: 1, span: 1, time: 1}, nil)
 			return s.table.Total(), err
 		},
 	} {

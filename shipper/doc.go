@@ -10,7 +10,7 @@
 //	               checksums moves on; Source.Release                            encode.go log.go diff.go cache.go
 //	batch          closes at Interval, at BatchBytes, or when somebody waits     batch.go
 //	upload         create-if-absent, one after the other: the fence              upload.go overtaken.go takeover.go
-//	durable        waiters wake, Status moves                                    wait.go status.go
+//	durable        waiters wake, Status moves; Source.Forget                     wait.go status.go
 //	idle           the database file is held against the table of page checksums scrub.go
 //
 // One transaction number is one ticket of the source: transaction = base + ticket,

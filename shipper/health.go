@@ -62,6 +62,9 @@ var causes = []struct {
 		return when(st.Err != nil, "shipping is held up, and tried again: %v", st.Err)
 	}},
 	{WordBehind, func(st *Status) string {
+		return when(st.Storm != "", "%s", st.Storm)
+	}},
+	{WordBehind, func(st *Status) string {
 		return when(st.Lag >= LateAfter, "the replica lacks %d transactions, the oldest for %v", st.LagTx, st.Lag.Round(time.Second))
 	}},
 }

@@ -228,6 +228,10 @@ type fakeSource struct {
 	reading  bool                 // a state is pinned
 	onRead   func()               // called once, when the next state is pinned
 	logs     int                  // calls of WAL
+	writes   []write              // of all commits
+	forgot   uint64               // as Forget was told
+	reads    int                  // calls of ReadFile of pinned states
+	denyRead error                // answer of the fifth of them, once
 	denyLog  func(call int) error // answer of that call of WAL
 	// Called once, by a call that is about to say so.
 	onEmpty func() // of Next: that there is no commit
@@ -252,10 +256,13 @@ func (f *fakeSource) commitLocked(kind CommitKind, txs []tx) {
 		f.m.restartLocked()
 	}
 	c := Commit{Kind: kind, Count: uint64(len(txs)), PageSize: f.m.pageSize, From: f.m.placeLocked()}
+	wrote := write{ticket: f.ticket + c.Count, all: txs[0].pageSize != 0, least: uint32(len(f.m.pages))}
 	c.From.Cksum = [2]uint32{}
 	for _, t := range txs {
+		grown := uint32(len(f.m.pages)) + 1
 		frames := f.m.applyLocked(t.changes, t.pageCount)
 		c.PageCount = t.pageCount
+		wrote.note(t, grown)
 		if kind == CommitFrames {
 			// In two pieces, as when the ring wraps.
 			size := wal.FrameHeaderSize + f.m.pageSize
@@ -274,6 +281,7 @@ func (f *fakeSource) commitLocked(kind CommitKind, txs []tx) {
 		c.From, c.To = wal.Place{}, wal.Place{}
 	}
 	f.ticket += c.Count
+	f.writes = append(f.writes, wrote)
 	f.time = time.Now().Add(f.skew).UnixNano()
 	c.Ticket, c.Time = f.ticket, f.time
 	f.queue = append(f.queue, c)
@@ -341,6 +349,53 @@ func (f *fakeSource) lose(t tx) {
 	defer f.m.mu.Unlock()
 	f.commitLocked(CommitFrames, []tx{t})
 	f.queue = f.queue[:len(f.queue)-1]
+}
+
+// write is which pages a commit wrote.
+type write struct {
+	ticket uint64
+	pages  []uint32
+	least  uint32 // smallest size of the database
+	all    bool
+}
+
+// note adds a transaction, which wrote the pages that it makes the database grow by, from grown on.
+func (w *write) note(t tx, grown uint32) {
+	w.least = min(w.least, t.pageCount)
+	for _, c := range t.changes {
+		w.pages = append(w.pages, c.page)
+	}
+	for ; grown <= t.pageCount; grown++ {
+		w.pages = append(w.pages, grown)
+	}
+}
+
+func (f *fakeSource) Written(since uint64) *PageSet {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if since < f.forgot {
+		return nil
+	}
+	set := new(PageSet)
+	for _, w := range f.writes {
+		if w.ticket <= since {
+			continue
+		}
+		if w.all {
+			return nil
+		}
+		set.AddFrom(w.least + 1)
+		for _, page := range w.pages {
+			set.Add(page)
+		}
+	}
+	return set
+}
+
+func (f *fakeSource) Forget(ticket uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.forgot = max(f.forgot, ticket)
 }
 
 func (f *fakeSource) Last() (uint64, int64) {
@@ -464,8 +519,22 @@ func (r *fakeRead) PageSize() int {
 	}
 	return r.pageSize
 }
-func (r *fakeRead) PageCount() uint32                    { return r.pages }
-func (r *fakeRead) ReadFile(page uint32, p []byte) error { return readPage(r.file, page, p) }
+func (r *fakeRead) PageCount() uint32 { return r.pages }
+func (r *fakeRead) ReadFile(page uint32, p []byte) error {
+	r.f.mu.Lock()
+	r.f.reads++
+	deny := r.f.denyRead
+	if deny != nil && r.f.reads >= 5 {
+		r.f.denyRead = nil
+	} else {
+		deny = nil
+	}
+	r.f.mu.Unlock()
+	if deny != nil {
+		return deny
+	}
+	return readPage(r.file, page, p)
+}
 
 func (r *fakeRead) Close() error {
 	if r.closed {

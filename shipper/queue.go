@@ -103,6 +103,7 @@ func (s *Shipper) take(ctx context.Context) (n int, err error) {
 	for n < takeAtOnce && !s.full() {
 		c, ok := s.src.Next()
 		if !ok {
+			s.endStorm()
 			break
 		}
 		n++
@@ -195,7 +196,7 @@ func (s *Shipper) commit(ctx context.Context, c *Commit) error {
 	var err error
 	switch {
 	case t.span > c.Count:
-		err = s.gap(ctx, "captured commits were lost")
+		err = s.gapOf(ctx, "captured commits were lost", true)
 	case c.Kind != CommitGap && (c.PageSize != s.pageSize || c.resizes()):
 		err = s.gap(ctx, "pages of another size were written") // and of the old one again since, or the gap ends the timeline
 	case c.Kind == CommitFrames:
@@ -267,7 +268,10 @@ func (s *Shipper) closeFull(ctx context.Context) error {
 // gap ships the difference between the table and the newest state in place of
 // commits that are known only by their outcome. The commit in hand is in that: it is released before anything is
 // waited for, since a source with several replicas has to keep what one of them has in hand, and all that comes behind it.
-func (s *Shipper) gap(ctx context.Context, reason string) error {
+func (s *Shipper) gap(ctx context.Context, reason string) error { return s.gapOf(ctx, reason, false) }
+
+// gapOf is gap; lost says that commits are missing of which the source knows nothing.
+func (s *Shipper) gapOf(ctx context.Context, reason string, lost bool) error {
 	s.src.Release(s.inHand)
 	p, err := s.pinPatiently(ctx)
 	if err != nil {
@@ -283,7 +287,11 @@ func (s *Shipper) gap(ctx context.Context, reason string) error {
 	}
 	t := transaction{number: s.base + p.Ticket(), span: p.Ticket() - s.encoded, time: s.timeOf(p)}
 	s.noteResync(reason, t.number, t.span)
-	if err := s.shipDiff(ctx, p, t); err != nil {
+	may := s.written(s.encoded)
+	if lost {
+		may = nil // there is more that nobody saw, perhaps
+	}
+	if err := s.shipDiff(ctx, p, t, may); err != nil {
 		return err
 	}
 	killpoint.Hit("shipper/gap-encoded")
@@ -348,6 +356,7 @@ func (s *Shipper) waitLanded(ctx context.Context) error {
 
 func (s *Shipper) resyncOnce(ctx context.Context, cause error) error {
 	durable := s.Durable()
+	isKnown := false // the table is that of durable
 	if !s.unbegun {
 		table, err := replica.SoundTableAt(ctx, s.store, durable, nil, replica.Pos{})
 		if replica.IsDamage(err) {
@@ -358,6 +367,7 @@ func (s *Shipper) resyncOnce(ctx context.Context, cause error) error {
 			return err
 		}
 		if table != nil {
+			isKnown = true
 			s.setTable(table)
 			s.encoded = durable.Tx - s.base
 		}
@@ -376,7 +386,11 @@ func (s *Shipper) resyncOnce(ctx context.Context, cause error) error {
 		return nil
 	}
 	t := transaction{number: number, span: number - durable.Tx, time: s.timeOf(p)}
-	if err := s.shipDiff(ctx, p, t); err != nil {
+	var may *PageSet
+	if isKnown {
+		may = s.written(durable.Tx - s.base)
+	}
+	if err := s.shipDiff(ctx, p, t, may); err != nil {
 		return err
 	}
 	killpoint.Hit("shipper/resync-encoded")

@@ -143,6 +143,7 @@ type Shipper struct {
 	enc       encodeScratch
 	batch     *batch    // open; nil when empty
 	encoded   uint64    // last ticket encoded or skipped
+	surely    uint64    // ticket of the state with which it attached: since then the source has seen which pages were written
 	inHand    uint64    // last ticket that the source handed over
 	nextDue   time.Time // earliest time to close a batch by cadence
 	resynced  time.Time // when it last went on from what the replica has; zero: never

@@ -85,6 +85,7 @@ func (s *Shipper) shipSnapshot(ctx context.Context, p *pinned, number uint64) er
 	s.stat.snapBytes += uint64(last.info.Size)
 	s.broadcastLocked()
 	s.mu.Unlock()
+	s.forget(number)
 	s.Tell() // the next process goes by it
 	return nil
 }

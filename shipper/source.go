@@ -53,6 +53,14 @@ type Source interface {
 	// memory and the log held back for it are free again.
 	Release(ticket uint64)
 
+	// Written returns the pages that may have been written by commits behind a ticket: every page that differs between the state after
+	// that commit and any state that was pinned before the call. nil: any page may have been. A commit that another process made may
+	// have written any page.
+	Written(since uint64) *PageSet
+
+	// Forget says that Written won't be asked for less than ticket any more. If it is after all, the answer is nil.
+	Forget(ticket uint64)
+
 	// Last returns the ticket and the time (unix nanoseconds) of the newest
 	// captured commit; zeros when there was none. Every commit that returned
 	// to the application before the call is counted.

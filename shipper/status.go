@@ -55,6 +55,9 @@ type Status struct {
 	SnapshotBytes uint64 // their size
 	Resyncs       uint64 // times that a difference was shipped in place of single transactions
 	ResyncReason  string // of the last one
+	ResyncPages   uint64 // pages read for them: those that may have been written since the replica's point
+
+	Storm string // why one difference follows the other, for as long as they do; "": they don't
 
 	Notice     string    // the last thing out of the ordinary that was found, and what was done about it; "": nothing
 	NoticeTime time.Time // when
@@ -73,6 +76,8 @@ type statusRecord struct {
 	snapBytes uint64
 	resyncs   uint64
 	reason    string
+	diffPages uint64
+	storm     string
 	notice    string
 	noticed   time.Time
 	damaged   string
@@ -109,7 +114,7 @@ func (s *Shipper) Status() Status {
 		Attached: s.mapped, Mode: r.mode, Fenced: errors.Is(s.failure, ErrFenced), Replica: s.id,
 		Err: r.err, ErrTime: r.errTime,
 		Segments: r.segments, SegmentBytes: r.segBytes, Snapshots: r.snapshots, SnapshotBytes: r.snapBytes,
-		Resyncs: r.resyncs, ResyncReason: r.reason, LagTx: ticket, Notice: r.notice, NoticeTime: r.noticed, Damaged: r.damaged,
+		Resyncs: r.resyncs, ResyncReason: r.reason, ResyncPages: r.diffPages, Storm: r.storm, LagTx: ticket, Notice: r.notice, NoticeTime: r.noticed, Damaged: r.damaged,
 	}
 	if s.failure != nil {
 		st.Err = s.failure

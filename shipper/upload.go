@@ -111,7 +111,17 @@ func (s *Shipper) landed(b *batch, err error) {
 		killpoint.Hit("shipper/durable-moved")
 	}
 	s.mu.Unlock()
+	if err == nil {
+		s.forget(b.last)
+	}
 	s.Tell()
+}
+
+// forget says that the replica has a transaction: a difference begins behind it.
+func (s *Shipper) forget(tx uint64) {
+	if ticket := int64(tx - s.base); ticket > 0 {
+		s.src.Forget(uint64(ticket))
+	}
 }
 
 // uploadBatch creates the object of a batch. It returns when that is done, when

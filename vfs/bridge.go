@@ -286,6 +286,45 @@ func (t tap) idle() bool            { return C.seawal_tap_idle(t.c) != 0 }
 func (t tap) ask(frames int)        { C.seawal_tap_ask(t.c, C.uint32_t(frames)) }
 func (t tap) unpin()                { C.seawal_tap_unpin(t.c) }
 
+// forget says that written won't be asked for less than ticket any more.
+func (t tap) forget(ticket uint64) { C.seawal_tap_forget(t.c, C.uint64_t(ticket)) }
+
+// written returns the pages that may have been written by commits behind a ticket; nil: any page may have been. The set is copied chunk by chunk,
+// each in a moment: writers need the same mutex.
+func (t tap) written(since uint64) *shipper.PageSet {
+	for range writtenTries {
+		set := new(shipper.PageSet)
+		var words [shipper.PageSetWords]uint64
+		var chunk, least C.uint32_t
+		var turn, first C.uint64_t
+		for n := 0; ; n++ {
+			found := C.seawal_tap_written(t.c, C.uint64_t(since), &chunk, (*C.uint64_t)(unsafe.Pointer(&words[0])), &least, &turn)
+			if found == C.SEAWAL_PAGES_ALL {
+				return nil
+			}
+			if n == 0 {
+				first = turn
+			}
+			if turn != first {
+				break // it was made anew meanwhile, and this may lack some
+			}
+			set.AddFrom(uint32(least) + 1)
+			if found == C.SEAWAL_PAGES_END {
+				return set
+			}
+			set.AddChunk(uint32(chunk), &words)
+			chunk++
+		}
+	}
+	return nil
+}
+
+// writtenTries is how often a set is copied that is made anew meanwhile.
+const writtenTries = 8
+
+// The size of a chunk is the same on both sides.
+var _ = [1]struct{}{}[C.SEAWAL_PAGE_WORDS-shipper.PageSetWords]
+
 // hold says that one more consumer, or one less, has yet to read back what it released.
 func (t tap) hold(on bool) {
 	n := C.int(-1)

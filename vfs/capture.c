@@ -240,7 +240,10 @@ static int isNearLocked(const SeawalTap *pTap, const SeawalCommit *pLast, i64 iT
 ** range or gap. */
 static void enqueueLocked(SeawalTap *pTap, SeawalCommit *p){
   SeawalCommit *pLast = 0;
-  if( pTap->isMoved ) p->eKind = SEAWAL_GAP;   /* and the consumer will find no state to compare with */
+  if( pTap->isMoved ){
+    p->eKind = SEAWAL_GAP;   /* and the consumer will find no state to compare with */
+    seawalMarkAllLocked(pTap);
+  }
   p->iTicket = ++pTap->iTicket;
   p->nCommit = 1;
   p->iTime = p->iTimeFirst = pTap->iTime = now();
@@ -282,6 +285,7 @@ static void publishGapLocked(SeawalTap *pTap){
   c.eKind = SEAWAL_GAP;
   c.szPage = pTap->szPage;
   c.nPage = pTap->nPage;
+  seawalMarkAllLocked(pTap);
   enqueueLocked(pTap, &c);
 }
 
@@ -305,7 +309,11 @@ static void publishWalLocked(SeawalTap *pTap, u32 mxFrame, u32 nPage, int isFore
     txnPieces(pTap, slotSize(pTap), &c);
     pTap->stats.nFrame += pTap->nTxn;
   }
-  if( isForeign ) pTap->isForeign = 1;
+  if( isForeign ){
+    pTap->isForeign = 1;
+    seawalMarkAllLocked(pTap);
+  }
+  seawalNoteSizeLocked(pTap, nPage);
   hadRoom = hasRoomLocked(pTap);
   pTap->mxFrame = mxFrame;
   pTap->nPage = nPage;
@@ -345,7 +353,7 @@ static void newGenerationLocked(SeawalTap *pTap, const u32 *aSalt, u32 mxFrame){
 ** whatever differs, another process did. */
 void seawalSyncPlaceLocked(SeawalTap *pTap, const IndexHdr *pHdr){
   int isOther = pTap->szPage!=0 && pHdr->szPage!=0 && pTap->szPage!=pHdr->szPage;
-  if( pHdr->szPage ) pTap->szPage = pHdr->szPage;
+  if( pHdr->szPage ) seawalSetPageSizeLocked(pTap, pHdr->szPage);
   if( !pTap->isKnown && !pTap->isCounter ){
     newGenerationLocked(pTap, pHdr->aSalt, pHdr->mxFrame);
     pTap->nPage = pHdr->nPage;
@@ -428,7 +436,7 @@ void seawalNoteWalHeader(SeawalTap *pTap, const u8 *a){
   aSalt[0] = get4(&a[16]);
   aSalt[1] = get4(&a[20]);
   pthread_mutex_lock(&pTap->mutex);
-  pTap->szPage = get4(&a[8]);
+  seawalSetPageSizeLocked(pTap, get4(&a[8]));
   if( !isSameSalt(aSalt, pTap->aSalt) || pTap->mxFrame!=0 ) newGenerationLocked(pTap, aSalt, 0);
   pTap->isKnown = 1;
   pthread_mutex_unlock(&pTap->mutex);
@@ -562,6 +570,7 @@ void seawalEndWrite(SeawalTail *p){
     pthread_mutex_lock(&pTap->mutex);
     pTap->pWriter = 0;
     seawalDropTxnLocked(pTap);
+    seawalTurnLocked(pTap);
     pthread_mutex_unlock(&pTap->mutex);
     return;
   }
@@ -580,7 +589,7 @@ void seawalEndWrite(SeawalTail *p){
     seawalSyncPlaceLocked(pTap, &hdr);
   }else{
     if( !isSameSalt(hdr.aSalt, pTap->aSalt) ) newGenerationLocked(pTap, hdr.aSalt, 0);
-    if( hdr.szPage ) pTap->szPage = hdr.szPage;
+    if( hdr.szPage ) seawalSetPageSizeLocked(pTap, hdr.szPage);
     if( hdr.mxFrame>pTap->mxFrame ){
       SEAWAL_POINT("shim/commit-unpublished");
       publishWalLocked(pTap, hdr.mxFrame, hdr.nPage, 0);
@@ -590,6 +599,7 @@ void seawalEndWrite(SeawalTail *p){
       seawalDropTxnLocked(pTap);
     }
   }
+  seawalTurnLocked(pTap);
   pthread_mutex_unlock(&pTap->mutex);
 }
 
@@ -609,6 +619,7 @@ void seawalCommitUnlocked(SeawalTail *p){
   }else{
     seawalDropTxnLocked(pTap);
   }
+  seawalTurnLocked(pTap);
   nAsk = pTap->nAsk;
   pthread_mutex_unlock(&pTap->mutex);
   if( nAsk && p->isAutoOff && !p->isAutoLent && connOf(p) ){
@@ -641,7 +652,7 @@ void seawalCapturePage(SeawalTail *p, const u8 *a, int nByte, i64 iOfst){
   SEAWAL_POINT("shim/journal-page-written");
   pthread_mutex_lock(&pTap->mutex);
   if( pTap->nTxn==0 && !pTap->isTxnRange && (u32)nByte!=pTap->szPage ){
-    pTap->szPage = (u32)nByte;
+    seawalSetPageSizeLocked(pTap, (u32)nByte);
   }
   if( !pTap->isTxnRange ){
     if( (u32)nByte!=pTap->szPage || iOfst%nByte!=0
@@ -682,6 +693,8 @@ static u64 publishJournal(sqlite3_file *pFile, int isGap){
     txnPieces(pTap, slotSize(pTap), &c);
     pTap->stats.nFrame += pTap->nTxn;
   }
+  if( isGap || rc!=SQLITE_OK ) seawalMarkAllLocked(pTap);
+  seawalNoteSizeLocked(pTap, c.nPage);
   rangesToGapsLocked(pTap);
   memcpy(pTap->aSalt, aZero, sizeof(aZero));
   pTap->mxFrame = 0;
@@ -693,6 +706,7 @@ static u64 publishJournal(sqlite3_file *pFile, int isGap){
   iTicket = pTap->iTicket;
   pTap->iTxn = pTap->iHead;
   seawalDropTxnLocked(pTap);
+  if( pTap->nJournal==0 ) seawalTurnLocked(pTap);
   pthread_mutex_unlock(&pTap->mutex);
   SEAWAL_POINT("shim/journal-published");
   return iTicket;

@@ -34,6 +34,7 @@ static void spare(SeawalTap *p){
   size_t iRest = offsetof(SeawalTap, cond) + sizeof(p->cond);
   pthread_mutex_lock(&p->mutex);
   free(p->zPath); free(p->aRing); free(p->aHold); free(p->aQueue);
+  seawalFreePages(p);
   memset(p, 0, offsetof(SeawalTap, mutex));
   memset((u8*)p + iRest, 0, sizeof(*p) - iRest);
   pthread_mutex_unlock(&p->mutex);
@@ -63,6 +64,7 @@ SeawalTap *seawal_tap_create(const char *zPath, u64 szRing, u64 mxWal, int isBlo
     spare(p);
     return 0;
   }
+  seawalFreePages(p);   /* makes them empty sets */
   p->szRing = szRing;
   p->mxWal = mxWal;
   p->isBlock = isBlock;

@@ -13,7 +13,7 @@
 //
 // # This package's leg of the journey
 //
-// A commit is captured on SQLite's own thread by shim.c (the files), capture.c (what becomes a commit),
+// A commit is captured on SQLite's own thread by shim.c (the files), capture.c (what becomes a commit), pages.c (which pages were written),
 // remote.c (where a commit waits for the replica) and consumer.c (what Go takes out); the header comment of shim.c is the manual of capture. It
 // leaves this package as a shipper.Commit, through feed.go and source.go. What else is here:
 //

@@ -56,6 +56,7 @@ type cursor struct {
 	left   []entry // what it fell behind with: ranges of one generation of the log, gaps, and copies; older than the entry next
 	next   uint64  // entry that Next returns next
 	done   uint64  // entries before it are released; those up to next are being shipped
+	landed uint64  // ticket up to which its replica has everything, as far as that was told
 	held   uint64  // ticket of the last range or copy in left or being shipped, for which the log is held back; 0: none
 }
 
@@ -232,6 +233,24 @@ func (c *cursor) Release(ticket uint64) {
 		c.holdLocked(0)
 	}
 	f.trimLocked()
+}
+
+// Written is shipper.Source's.
+func (c *cursor) Written(since uint64) *shipper.PageSet { return c.feed.tap.written(since) }
+
+// Forget is shipper.Source's. What one replica still lacks is remembered for all: a difference for another one reads more than it has to
+// then, and a database has one set. One that hasn't begun to ship doesn't count: it is compared with the database first.
+func (c *cursor) Forget(ticket uint64) {
+	f := c.feed
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c.landed = ticket
+	for _, o := range f.cursors {
+		if o.role == roleShipping {
+			ticket = min(ticket, o.landed)
+		}
+	}
+	f.tap.forget(ticket)
 }
 
 // Idle is shipper.Source's.

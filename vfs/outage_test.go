@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"seawal/internal/reliability"
 	"seawal/restore"
+	"seawal/shipper"
 	"seawal/store"
 	"seawal/store/faultstore"
 	"seawal/vfs"
@@ -208,6 +210,42 @@ func TestOutageLongerThanMaxWALIsSquashed(t *testing.T) {
 		t.Errorf("a point that was squashed: %v; want the two beside it named", err)
 	}
 	b.storeFault("an outage longer than MaxWAL, with OnFull squash", "the log is let go: what it held is one transaction; the points before and after it are compared, those in between are named")
+}
+
+// The same on a database of which the application writes a little again and again: the difference reads the pages that were written, and not
+// the database. After the outage, however much is written, there is no other one.
+func TestDifferenceAfterAnOutageReadsWhatWasWritten(t *testing.T) {
+	t.Parallel()
+	down := new(faultstore.Toggle)
+	b := newBadPlace(t, faultstore.When(down, faultstore.Fail(errReset)))
+	b.driver = squashing
+	b.large()
+	db := b.open("")
+	b.flush(db)
+	down.On()
+	const rows = 10
+	for range 3 * smallMaxWAL / (rows * 4096) {
+		mustExec(t, db, fmt.Sprintf("UPDATE t SET b=randomblob(3900) WHERE a<=%d", rows))
+	}
+	down.Off()
+	b.flush(db)
+	st := b.status(db)
+	// A row has a page of its own, and each difference reads at most what was written before it.
+	if most := st.Resyncs * 4 * rows; st.Resyncs == 0 || st.ResyncPages == 0 || st.ResyncPages > most {
+		t.Errorf("%d differences have read %d pages, at most %d were written: %+v", st.Resyncs, st.ResyncPages, most, st)
+	}
+	for n := range 3 * smallMaxWAL / 2 / 20000 {
+		mustExec(t, db, "INSERT INTO t(b) VALUES(randomblob(20000))")
+		if n%8 == 0 { // before the ring is full
+			b.flush(db)
+		}
+	}
+	if after := b.finish(db); after.Resyncs != st.Resyncs || after.Health.Word != shipper.WordOK {
+		t.Errorf("%d differences, and %d some time after the outage: %+v", st.Resyncs, after.Resyncs, after)
+	}
+	b.arrived()
+	b.storeFault("an outage longer than MaxWAL of a database that is written a little, with OnFull squash",
+		"many commits to a few pages: the difference reads those, and no more than the database has changed; the newest point is compared, and later commits keep their points")
 }
 
 // The same with OnFull block: writers wait once the log is full. A context ends the wait and takes its statement

@@ -14,6 +14,7 @@
 ** tap.h        the state of a database and of an open file
 ** shim.c       the VFS, and the methods of its files
 ** capture.c    what a connection writes becomes commits in a ring
+** pages.c      which pages were written, for a difference
 ** remote.c     commits that wait for the replica
 ** consumer.c   Go takes them out
 **
@@ -151,6 +152,7 @@ static int walWrite(sqlite3_file *pFile, const void *pBuf, int nByte, i64 iOfst)
       p->isHoldCommit = get4(&a[4])!=0;
       pthread_mutex_lock(&pTap->mutex);
       pTap->mxTxn = iFrame;
+      seawalMarkLocked(pTap, get4(a));
       pthread_mutex_unlock(&pTap->mutex);
       return SQLITE_OK;
     }
@@ -161,6 +163,7 @@ static int walWrite(sqlite3_file *pFile, const void *pBuf, int nByte, i64 iOfst)
     }
   }
   rc = seawalFlushHold(pFile);
+  seawalNoteFrame(p, a, nByte, iOfst);
   if( rc==SQLITE_OK ) rc = ORIGFILE(pFile)->xWrite(pFile, pBuf, nByte, iOfst);
   if( rc==SQLITE_OK ){
     if( iOfst==0 && nByte==WAL_HDRSIZE ){
@@ -264,6 +267,7 @@ static int mainWrite(sqlite3_file *pFile, const void *pBuf, int nByte, i64 iOfst
   SeawalTail *p = TAIL(pFile);
   int rc;
   if( p->pWal==0 && !p->isJournal ) seawalBeginJournal(pFile);
+  if( p->pWal==0 ) seawalNotePage(p->pTap, nByte, iOfst);
   rc = ORIGFILE(pFile)->xWrite(pFile, pBuf, nByte, iOfst);
   if( p->pWal==0 && rc==SQLITE_OK ) seawalCapturePage(p, (const u8*)pBuf, nByte, iOfst);
   return rc;

@@ -137,6 +137,18 @@ const SeawalCommit *seawal_tap_next(SeawalTap*, int *pnOut);
 void seawal_tap_release(SeawalTap*, uint64_t iTicket);
 int seawal_tap_idle(SeawalTap*);
 
+/* Which pages may have been written by commits behind the ticket iSince, whoever made them. Copies the bits of the first chunk from
+** *piChunk on that has any to aOut, and its number to *piChunk; page n is bit n%64 of word n/64 of all chunks. SEAWAL_PAGES_END when
+** there is none. Every page behind *pnLeast is in the set, too. *piTurn is the same for all chunks of one set, or the caller begins anew. SEAWAL_PAGES_ALL
+** when any page may have been written.
+** forget() says that iSince won't be less than iTicket any more: what was written before may be forgotten. Any thread. */
+#define SEAWAL_PAGE_WORDS    512
+#define SEAWAL_PAGES_CHUNK   0
+#define SEAWAL_PAGES_END     1
+#define SEAWAL_PAGES_ALL     2
+int seawal_tap_written(SeawalTap*, uint64_t iSince, uint32_t *piChunk, uint64_t *aOut, uint32_t *pnLeast, uint64_t *piTurn);
+void seawal_tap_forget(SeawalTap*, uint64_t iTicket);
+
 /* Any thread. */
 void seawal_tap_stats(SeawalTap*, SeawalStats*);
 void seawal_tap_last(SeawalTap*, uint64_t *piTicket, int64_t *piTime);

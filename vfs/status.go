@@ -34,6 +34,7 @@ type ReplicaStat struct {
 	SnapshotBytes uint64 `json:"snapshot_bytes"`          // their size
 	Resyncs       uint64 `json:"resyncs"`                 // times that a difference was shipped in place of single transactions
 	ResyncReason  string `json:"resync_reason,omitempty"` // of the last one
+	ResyncPages   uint64 `json:"resync_pages"`            // pages read for them: those that may have been written since the replica's point
 
 	Notice     string    `json:"notice,omitempty"`     // the last thing out of the ordinary that was found, and what was done about it
 	NoticeTime time.Time `json:"notice_time,omitzero"` // when
@@ -116,7 +117,7 @@ func (l *link) status() ReplicaStat {
 		LagTransactions: s.LagTx, LagBytes: s.LagBytes, Lag: s.Lag,
 		LastErrorTime: s.ErrTime,
 		Segments:      s.Segments, SegmentBytes: s.SegmentBytes,
-		Snapshots: s.Snapshots, SnapshotBytes: s.SnapshotBytes, Resyncs: s.Resyncs, ResyncReason: s.ResyncReason,
+		Snapshots: s.Snapshots, SnapshotBytes: s.SnapshotBytes, Resyncs: s.Resyncs, ResyncReason: s.ResyncReason, ResyncPages: s.ResyncPages,
 		Requests: l.counts.Usage(), Notice: s.Notice, NoticeTime: s.NoticeTime,
 	}
 	if s.Err != nil {

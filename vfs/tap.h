@@ -90,6 +90,9 @@ typedef sqlite3_int64 i64;
 
 #define TAIL_MAGIC         0x5ea3a1f1u
 
+/* Pages that one chunk of a SeawalPages is of: 4 KiB of bits. */
+#define PAGES_IN_CHUNK  (SEAWAL_PAGE_WORDS*64)
+
 typedef struct SeawalMethods SeawalMethods;
 typedef struct SeawalTail SeawalTail;
 typedef struct SeawalVfs SeawalVfs;
@@ -160,6 +163,16 @@ struct SeawalPlaceOf {
   u64 iInode;                /* 0: not known */
 };
 
+/* Pages that may have been written by commits behind iBegin; see pages.c. */
+typedef struct SeawalPages SeawalPages;
+struct SeawalPages {
+  u64 **apChunk;             /* bits of the pages from i*PAGES_IN_CHUNK on; 0: none of them */
+  u32 nChunk;                /* entries of apChunk */
+  u32 nLeast;                /* size of the database after the smallest of those commits, pages: what lies behind it was cut off */
+  int isAll;                 /* any page may have been written */
+  u64 iBegin;                /* the last commit before */
+};
+
 /* One replicated database in this process. */
 struct SeawalTap {
   char *zPath;               /* full pathname; never changes */
@@ -223,6 +236,13 @@ struct SeawalTap {
   u32 nTxnPage;              /* what it says; without WAL_WRITE_LOCK only */
   int isTxnRange;            /* stopped being copied */
   u64 iTxn;                  /* ring position of its first byte */
+
+  /* Which pages were written: seawalNewest() has those of commits behind its iBegin, seawalOlder() those of the commits
+  ** before these. The third one is empty, or about to be. */
+  SeawalPages aPages[3];
+  u64 iTurn;                 /* times that they have changed places */
+  int isTurn;                /* they are to do so as soon as no transaction is open */
+  int isSpareUsed;           /* the third one has to be emptied first */
 
   /* The ring: bytes [iTail, iHead) are in use, positions modulo szRing. */
   u8 *aRing;
@@ -356,6 +376,7 @@ void seawalSyncCounterLocked(SeawalTap*, int isRead, u32 iCounter);
 /* WAL mode: pFile is the WAL, but of beginWrite and noteWalDelete the main file. */
 int seawalFlushHold(sqlite3_file *pFile);
 void seawalNoteWalHeader(SeawalTap*, const u8 *a);
+void seawalNoteFrame(SeawalTail*, const u8 *a, int nByte, i64 iOfst);
 void seawalNoteDirectWrite(SeawalTail*, const u8 *a, int nByte, i64 iOfst);
 void seawalNoCommit(SeawalTap*);
 void seawalBeginWrite(sqlite3_file *pFile);
@@ -365,6 +386,7 @@ void seawalNoteWalDelete(sqlite3_file *pFile);
 
 /* Rollback journal modes: pFile is the main file. */
 void seawalBeginJournal(sqlite3_file *pFile);
+void seawalNotePage(SeawalTap*, int nByte, i64 iOfst);
 void seawalCapturePage(SeawalTail*, const u8 *a, int nByte, i64 iOfst);
 void seawalCommitJournal(sqlite3_file *pFile);
 void seawalEndJournal(sqlite3_file *pFile);
@@ -379,6 +401,14 @@ void seawalForgetOwed(SeawalTail*);
 
 /* In shim.c: the wal hook of a connection whose replicated databases seawal checkpoints. */
 int seawalAttachedHook(void*, sqlite3*, const char *zDb, int nFrame);
+
+/* In pages.c: which pages were written. */
+void seawalMarkLocked(SeawalTap*, u32 iPage);
+void seawalMarkAllLocked(SeawalTap*);
+void seawalNoteSizeLocked(SeawalTap*, u32 nPage);
+void seawalSetPageSizeLocked(SeawalTap*, u32 szPage);
+void seawalTurnLocked(SeawalTap*);
+void seawalFreePages(SeawalTap*);
 
 /* In consumer.c: the tap of a main file, which it counts in; 0 when there is none. */
 SeawalTap *seawalTapFor(const char *zName);
