@@ -60,7 +60,7 @@ var rules = []rule{
 
 // pure are the packages, with all below them, that need no cgo.
 var pure = []string{
-	"shipper", "restore", "compaction", "store", "cmd/restore", "cmd/seawal", "cmd/internal",
+	"shipper", "restore", "compaction", "store", "cmd/restore", "cmd/seawal", "cmd/internal/cli",
 	"internal/wal", "internal/segment", "internal/pagesum", "internal/replica", "internal/fsops",
 }
 
@@ -73,7 +73,7 @@ const metrics = "vfs/metrics"
 
 // forbidden says which of our packages must not need which, however indirectly.
 var forbidden = []struct{ from, to []string }{
-	{[]string{"restore", "compaction", "cmd/restore", "cmd/seawal", "cmd/internal"}, []string{"vfs", "shipper"}},
+	{[]string{"restore", "compaction", "cmd/restore", "cmd/seawal", "cmd/internal/cli"}, []string{"vfs", "shipper"}},
 	{[]string{"shipper"}, []string{"vfs"}},
 	{[]string{"store"}, []string{"vfs", "shipper", "restore", "internal"}},
 	{[]string{"internal/wal", "internal/pagesum", "internal/segment"}, []string{"vfs", "shipper", "restore", "store", "internal/replica"}},
