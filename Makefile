@@ -83,8 +83,9 @@ fuzz:
 	$(GO) test ./restore -run '^$$' -fuzz FuzzReplica -fuzztime $(FUZZTIME)
 	$(GO) test ./internal/wal -run '^$$' -fuzz FuzzWAL -fuzztime $(FUZZTIME)
 
-# Not part of make test: it runs tests once for each change of test/mutants/table.txt. -list only looks whether the table is true.
-mutants:
+# Not part of make test: it runs tests once for each change of test/mutants/table.txt, which takes an hour. MUTANTFLAGS='-pkg ./store'
+# runs those of a package, -list only shows them. An interrupt leaves nothing to put back.
+mutants: testservers
 	@$(GO) run ./test/mutants -mutant '$(MUTANT)' $(MUTANTFLAGS)
 
 # The whole C side of the program, SQLite included, is built with the

@@ -75,10 +75,10 @@ func (s *Shipper) attach(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	s.noteSuccess()
 	if err := s.identify(rep); err != nil {
 		return err
 	}
+	s.noteSuccess() // not before: what answers may be another database's replica
 	s.setGone(nil)
 	if err := s.suspect(ctx, rep); err != nil {
 		return err

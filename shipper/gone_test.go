@@ -60,6 +60,9 @@ func (w *world) isGone(t *testing.T, last replica.Pos) {
 			t.Errorf("%q isn't in %v", word, err)
 		}
 	}
+	if err := w.sh.Wait(t.Context(), last); !errors.Is(err, ErrReplicaGone) {
+		t.Errorf("a wait for what was durable in it: %v, want %v", err, ErrReplicaGone)
+	}
 	if st := w.sh.Status(); !errors.Is(st.Err, ErrReplicaGone) || st.Mode == ModeStopped {
 		t.Errorf("status %+v", st)
 	}

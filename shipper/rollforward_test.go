@@ -175,6 +175,10 @@ func TestLocate(t *testing.T) {
 		{name: "before what was synced", at: 4, change: func(t *testing.T, r *robbed) {
 			r.change(t, func(st *state) { st.Synced = replica.Pos{Timeline: 1, Tx: 5} })
 		}},
+		{name: "before what was synced, and its page checksums are lost", at: 4, change: func(t *testing.T, r *robbed) {
+			r.change(t, func(st *state) { st.Synced = replica.Pos{Timeline: 1, Tx: 5} })
+			mustDo(t, os.Remove(tablePath(r.cfg.StateDir)))
+		}},
 		{name: "a page that no transaction wrote is another one", at: 4, err: "no transaction since", change: func(t *testing.T, r *robbed) {
 			first, pages := r.want[replica.Pos{Timeline: 1, Tx: 2}], r.file.pages.clone()
 			for n := len(pages) - 1; n > 0; n-- {

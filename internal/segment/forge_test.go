@@ -174,6 +174,27 @@ func TestFooterCounts(t *testing.T) {
 	}
 }
 
+// TestLockPageByWayOfTheIndex: whoever reads an object by its index, and not from its start, doesn't get the page that SQLite locks either,
+// neither from the index nor from a block.
+func TestLockPageByWayOfTheIndex(t *testing.T) {
+	h := testHeader(Merged, MinPageSize)
+	seed := xxh3.Hash(appendHeaderFields(nil, h))
+	for _, page := range []uint32{pagesum.LockPage(MinPageSize) - 1, pagesum.LockPage(MinPageSize)} {
+		isLock := page == pagesum.LockPage(MinPageSize)
+		var b indexBuilder
+		raw := appendBlock(nil, typePages, forgedPage(page), make([]byte, sumSize), true, blockSeed(seed, HeaderSize))
+		b.addPages(HeaderSize, len(raw), []uint32{page}, make([]byte, sumSize))
+		x := &Index{info: Info{Header: h, Footer: Footer{PageCount: math.MaxUint32}}, headerSum: seed}
+		if err := x.addPartition(b.partition, int64(HeaderSize+len(raw))); (err != nil) != isLock {
+			t.Errorf("page %d in the index: %v", page, err)
+		}
+		x.Blocks = []Block{{Offset: HeaderSize, Length: len(raw), FirstPage: page, Pages: 1}}
+		if err := x.Decode(0, raw, func(Page) error { return nil }); (err != nil) != isLock {
+			t.Errorf("page %d in a block: %v", page, err)
+		}
+	}
+}
+
 // TestFooterThatLies: a footer that could be that of another object is held against the blocks.
 func TestFooterThatLies(t *testing.T) {
 	for _, kind := range kinds {
@@ -264,7 +285,7 @@ func TestBlockBounds(t *testing.T) {
 	put := func(at int, v uint32) func([]byte) {
 		return func(b []byte) { binary.LittleEndian.PutUint32(b[at:], v) }
 	}
-	bomb := make([]byte, maxBlockSize)
+	bomb, packed := make([]byte, maxBlockSize), make([]byte, 1000)
 	tests := []struct {
 		name    string
 		change  func(b []byte)
@@ -273,6 +294,7 @@ func TestBlockBounds(t *testing.T) {
 	}{
 		{name: "payload above the limit", change: put(blockPayload, maxBlockSize+1)},
 		{name: "records above the limit", change: put(blockRaw, maxBlockSize+1)},
+		{name: "compressed records above the limit", change: put(blockRaw, maxBlockSize+1), records: packed},
 		{name: "checksums above the limit", change: put(blockSums, maxBlockSize/sumSize+1)},
 		{name: "records and checksums above the limit together", change: func(b []byte) {
 			put(blockRaw, maxBlockSize)(b)

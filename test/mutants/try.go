@@ -79,12 +79,13 @@ func (m mutant) overlay(root, dir string) (string, error) {
 	return overlay, errors.Join(err, os.WriteFile(mutated, []byte(changed), 0o600), os.WriteFile(overlay, replace, 0o600))
 }
 
-// test runs go test, and returns what it printed. When ctx ends, the test binary ends with it.
+// test runs go test, and returns what it printed. A test whose server isn't there fails: one that is skipped sees nothing. When ctx
+// ends, the test binary ends with it.
 func test(ctx context.Context, root string, timeout time.Duration, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout+10*time.Minute) // building comes first
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-count=1", "-vet=off", "-timeout", timeout.String()}, args...)...)
-	cmd.Dir = root
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "SEAWAL_REQUIRE=all")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	var out bytes.Buffer
