@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"seawal/internal/fsops"
 	"seawal/internal/powervfs"
 	"seawal/vfs"
 )
@@ -102,6 +103,7 @@ func newPowerHistory(t *testing.T, seed uint64, mode powerMode, driver string) *
 		t: t, mode: mode, r: rand.New(rand.NewPCG(seed, 7)), power: v, vfsName: v.Name(), driver: driver, root: powerFolder(t),
 		ever: map[state]bool{}, confirmed: map[vfs.Pos]state{}, points: map[state]bool{}, intact: true,
 	}
+	t.Cleanup(fsops.Watch(h.root, h.synced))
 	h.begin(0)
 	plain(t, h.path, "PRAGMA page_size=1024", "PRAGMA journal_mode="+mode.journal, "CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT)", "INSERT INTO t VALUES(0, '')",
 		// By these pages seawal knows the database when its state folder is gone.
@@ -119,6 +121,17 @@ func newPowerHistory(t *testing.T, seed uint64, mode powerMode, driver string) *
 		v.Reset()
 	}
 	return h
+}
+
+// synced is told of what seawal syncs by itself. A roll-forward empties the log before it has SQLite play its journal back: a log that
+// came back would be played over that.
+func (h *powerHistory) synced(e fsops.Event) {
+	switch base := filepath.Base(e.Path); {
+	case e.Op == fsops.OpSync && strings.HasPrefix(base, "app.db"):
+		h.power.SyncFile(e.Path)
+	case e.Op == fsops.OpSyncDir && strings.HasPrefix(base, "life-"):
+		h.power.SyncFolder()
+	}
 }
 
 // powerFolder is in memory if it can be: nothing there is synced for real.

@@ -213,7 +213,7 @@ func TestRemoteWaitEnds(t *testing.T) {
 		b.closeBadly(db)
 	})
 	t.Run("a context of a query", func(t *testing.T) { // go-sqlite3 returns that of the context
-		b, db := begin(t, "_durability_timeout=5s")
+		b, db := begin(t, "_durability_timeout=1m")
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 		defer cancel()
 		rows, err := db.QueryContext(ctx, "INSERT INTO t(b) VALUES(1), (2)")
@@ -223,8 +223,11 @@ func TestRemoteWaitEnds(t *testing.T) {
 		b.closeBadly(db)
 	})
 	t.Run("the limit", func(t *testing.T) {
-		b, db := begin(t, "_durability_timeout=30ms")
-		tx, err := db.Begin()
+		b, db := begin(t, "")
+		c := connOf(t, db)
+		defer c.Close()
+		value(t, c, "PRAGMA seawal_durability_timeout=30") // only now: what was written before may have taken longer
+		tx, err := c.BeginTx(t.Context(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -302,7 +305,7 @@ func TestRemoteCommitOfAttachedDatabases(t *testing.T) {
 	other.driver = hasty
 	create(t, b.path, 4096)
 	create(t, other.path, 4096)
-	db, db2 := b.open("_durability=remote&_durability_timeout=30ms"), other.open("")
+	db, db2 := b.open("_durability=remote"), other.open("")
 	flush(t, db)
 	flush(t, db2)
 	c := connOf(t, db)
@@ -335,6 +338,11 @@ func TestRemoteCommitOfAttachedDatabases(t *testing.T) {
 		if tt.second {
 			other.faults.SetRules(faultstore.When(faultstore.Always(), faultstore.Fail(errReset)))
 		}
+		limit := "0" // none: a store that answers may take its time
+		if tt.failed {
+			limit = "30"
+		}
+		value(t, c, "PRAGMA seawal_durability_timeout="+limit)
 		before := value(t, c, "SELECT (SELECT count(*) FROM main.t)+(SELECT count(*) FROM other.t)")
 		for _, ctx := range []context.Context{context.Background(), t.Context()} {
 			err := execWay(tt.queries...)(ctx, c)

@@ -53,6 +53,9 @@ func (d disk) do(op operation) {
 		return
 	}
 	e := d[op.name]
+	if op.kind == opSync && (e == nil || e.now() == nil) {
+		return // somebody else's file, or one that is gone
+	}
 	if e == nil {
 		e = &entry{}
 		d[op.name] = e

@@ -53,6 +53,21 @@ func TestWhatIsNotSyncedMayBeLeft(t *testing.T) {
 	}
 }
 
+// Who syncs a file without the VFS makes durable what was done through it. A file that nobody opened through it is no file.
+func TestSyncOfSomebodyElse(t *testing.T) {
+	open := operation{kind: opOpen, name: path, data: []byte("aaaa")}
+	truncate := operation{kind: opTruncate, name: path}
+	if got := contents(path, open, truncate); got["aaaa"] == 0 || got[""] == 0 {
+		t.Errorf("cut off without a sync: %v", got)
+	}
+	if got := contents(path, open, truncate, operation{kind: opSync, name: path}, operation{kind: opDelete, name: path}); got[""] == 0 || len(got) != 2 {
+		t.Errorf("cut off and synced: %v", got)
+	}
+	if got := contents(path, open, operation{kind: opSync, name: "/other"}); got["aaaa"] != 400 {
+		t.Errorf("another file was synced: %v", got)
+	}
+}
+
 func TestOrderOfWrites(t *testing.T) {
 	got := contents(path, operation{kind: opOpen, name: path}, write(path, 0, 'a', 512), write(path, 512, 'b', 512))
 	late := string(make([]byte, 512)) + strings.Repeat("b", 512)

@@ -379,6 +379,10 @@ void seawalPowerOff(PowerVfs *p){
   pthread_mutex_unlock(&p->mutex);
 }
 
+void seawalPowerSynced(PowerVfs *p, const char *zName){
+  powerDone(p, POWER_SYNC, zName, 0);
+}
+
 void seawalPowerFolder(PowerVfs *p){
   powerDone(p, POWER_FOLDER, "", 0);
 }

@@ -60,6 +60,13 @@ func (v *VFS) Fail() { C.seawalPowerOff(v.c) }
 // Failed says whether it has.
 func (v *VFS) Failed() bool { return C.seawalPowerIsOff(v.c) != 0 }
 
+// SyncFile notes that a file was synced by somebody else, under the path that SQLite knows it by.
+func (v *VFS) SyncFile(path string) {
+	zName := C.CString(path)
+	defer C.free(unsafe.Pointer(zName))
+	C.seawalPowerSynced(v.c, zName)
+}
+
 // SyncFolder notes that the folder of the files was synced by somebody else: what SQLite made or removed there is durable.
 func (v *VFS) SyncFolder() { C.seawalPowerFolder(v.c) }
 

@@ -40,6 +40,9 @@ void seawalPowerFailAt(PowerVfs*, sqlite3_int64 nCall);
 void seawalPowerOff(PowerVfs*);
 int seawalPowerIsOff(PowerVfs*);
 
+/* Somebody else has synced a file. One that was never opened here is none of ours. */
+void seawalPowerSynced(PowerVfs*, const char *zName);
+
 /* Somebody else has synced the folder of the files. */
 void seawalPowerFolder(PowerVfs*);
 
