@@ -198,8 +198,14 @@ func (f *everyFile) restored() ([]byte, error) {
 		return nil, err
 	}
 	defer s.Close()
-	out := f.replicaDir() + ".restored"
-	if _, err := restore.Run(context.Background(), s, restore.Options{Output: out, Force: true, Check: restore.CheckFull}); err != nil {
+	// To put one file in the place of another, all open files of the machine would be looked through for it.
+	dir, err := os.MkdirTemp(every.dir, "restored-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	out := filepath.Join(dir, "restored.db")
+	if _, err := restore.Run(context.Background(), s, restore.Options{Output: out, Check: restore.CheckFull}); err != nil {
 		return nil, err
 	}
 	return os.ReadFile(out)

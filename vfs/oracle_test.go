@@ -223,7 +223,7 @@ func (o *oracle) rowsOf(path string) []int {
 // restored are the rows of the default restore, from the replica as it is now.
 func (o *oracle) restored() []int {
 	out := o.path + ".restored"
-	_, err := restore.Run(o.t.Context(), o.behind, restore.Options{Output: out, Force: true, Check: restore.CheckNone})
+	_, err := restore.Run(o.t.Context(), o.behind, restore.Options{Output: out, Check: restore.CheckNone})
 	if errors.Is(err, restore.ErrNoPoint) || errors.Is(err, restore.ErrNoReplica) {
 		return nil // nothing has arrived
 	}

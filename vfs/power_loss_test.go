@@ -163,10 +163,7 @@ func (h *powerHistory) stateFolder() {
 func (h *powerHistory) left() int {
 	t := h.t
 	t.Helper()
-	dir := filepath.Join(h.root, "copy")
-	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
-		t.Fatal(err)
-	}
+	dir := h.scratch()
 	for _, suffix := range []string{"", "-journal", "-wal"} {
 		if b, err := os.ReadFile(h.path + suffix); err == nil {
 			if err := os.WriteFile(filepath.Join(dir, "app.db"+suffix), b, 0o600); err != nil {
@@ -189,6 +186,16 @@ func (h *powerHistory) left() int {
 		h.fail("transaction %d is left; %d were acknowledged, %d must be there", i, len(h.states)-1, want)
 	}
 	return i
+}
+
+// scratch is an empty directory, until the next call.
+func (h *powerHistory) scratch() string {
+	h.t.Helper()
+	dir := filepath.Join(h.root, "scratch")
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
+		h.t.Fatal(err)
+	}
+	return dir
 }
 
 // sound checks a database file with plain SQLite, and says what it holds.
@@ -230,8 +237,10 @@ func (h *powerHistory) checkReplica() {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	out := filepath.Join(h.root, "restored.db")
-	_, err = restore.Run(t.Context(), s, restore.Options{Output: out, Target: restore.Newest(), Check: restore.CheckFull, Force: true})
+	// Each point is restored in a directory of its own: to put one in the place of another, all open files of the machine would be
+	// looked through for it.
+	out := filepath.Join(h.scratch(), "restored.db")
+	_, err = restore.Run(t.Context(), s, restore.Options{Output: out, Target: restore.Newest(), Check: restore.CheckFull})
 	switch {
 	case errors.Is(err, restore.ErrNoPoint) && len(h.confirmed) == 0:
 		return
@@ -245,7 +254,8 @@ func (h *powerHistory) checkReplica() {
 		if pos != h.newest && h.r.IntN(4) > 0 {
 			continue
 		}
-		_, err := restore.Run(t.Context(), s, restore.Options{Output: out, Timeline: pos.Timeline, Target: restore.AtTx(pos.Tx), Check: restore.CheckFull, Force: true})
+		out := filepath.Join(h.scratch(), "restored.db")
+		_, err := restore.Run(t.Context(), s, restore.Options{Output: out, Timeline: pos.Timeline, Target: restore.AtTx(pos.Tx), Check: restore.CheckFull})
 		if err != nil {
 			t.Fatalf("%v was confirmed: %v", pos, err)
 		}

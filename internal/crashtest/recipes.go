@@ -92,10 +92,8 @@ func gone(ctx context.Context, h *history) error {
 		return err
 	}
 	h.dbs[0].newWriter = true // the restored file isn't the one that the state folder knows, until a process has attached
-	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if err := os.Remove(databasePath(h.dbs[0].dir) + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
+	if err := removeDatabase(databasePath(h.dbs[0].dir)); err != nil {
+		return err
 	}
 	h.dbs[0].isGone = true
 	return nil

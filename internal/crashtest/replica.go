@@ -31,8 +31,24 @@ func (d *database) restoreTo(ctx context.Context, name string, timeline uint32, 
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	path = filepath.Join(d.dir, name)
-	res, err = restore.Run(ctx, s, restore.Options{Output: path, Timeline: timeline, Target: target, Check: restore.CheckFull, Force: true})
+	o := restore.Options{Output: path, Timeline: timeline, Target: target, Check: restore.CheckFull, Force: path == databasePath(d.dir)}
+	if !o.Force { // for which all open files of the machine would be looked through
+		if err := removeDatabase(path); err != nil {
+			return path, res, err
+		}
+	}
+	res, err = restore.Run(ctx, s, o)
 	return path, res, err
+}
+
+// removeDatabase removes a file that was only looked at, and what SQLite may have left beside it.
+func removeDatabase(path string) error {
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkReplica restores the replica as it was left, and asks whether that is
