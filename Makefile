@@ -9,7 +9,7 @@ C_SOURCES   := vfs/shim.c vfs/capture.c vfs/pages.c vfs/remote.c vfs/consumer.c 
 # What carries no cgo, and must stay so.
 PURE        := ./shipper/... ./restore/... ./compaction/... ./store/... ./internal/segment/... ./internal/pagesum/... ./internal/wal/... ./internal/replica/... ./internal/fsops/...
 
-.PHONY: help build demo test soak reliability testservers check bench bench-stores fuzz mutants sanitize clean
+.PHONY: help build demo test soak reliability testservers check bench bench-stores fuzz mutants sqlite-suite sanitize clean
 
 help:
 	@echo "make demo      write, kill, restore, compare: the main job on a local folder"
@@ -21,6 +21,7 @@ help:
 	@echo "make bench     what replication costs the writer, beside plain SQLite (BENCHFLAGS=-quick; make bench-stores: with all stores)"
 	@echo "make fuzz      each fuzz target for FUZZTIME (60s)"
 	@echo "make mutants   changes the code in small ways that lose data, and shows which no test notices (MUTANT=fsync: those of that name)"
+	@echo "make sqlite-suite  SQLite's own tests through the shim (SUITE=wal2: the files of that name; SUITEFLAGS=-fast)"
 	@echo "make sanitize  the shim's tests under ASan and UBSan"
 	@echo "make build     the commands into bin/"
 
@@ -87,6 +88,11 @@ fuzz:
 # runs those of a package, -list only shows them. An interrupt leaves nothing to put back.
 mutants: testservers
 	@$(GO) run ./test/mutants -mutant '$(MUTANT)' $(MUTANTFLAGS)
+
+# Not part of make test: it needs SQLite's source, which it fetches (exit code 3: it can't be had).
+sqlite-suite:
+	@$(GO) build -o bin/suites ./test/suites
+	@GO="$(GO)" bin/suites $(if $(SUITE),-files '$(SUITE)') $(SUITEFLAGS)
 
 # The whole C side of the program, SQLite included, is built with the
 # sanitizers; the tests that write at random are the ones that find something.

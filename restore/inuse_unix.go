@@ -9,13 +9,14 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+
+	"seawal/internal/pagesum"
 )
 
 // SQLite's locks on a database file: a connection that reads, or that has the database open in WAL mode, holds a lock on
 // bytes of the shared range, and nobody gets one while another has the pending byte. An exclusive lock is on all of them.
 const (
-	pendingByte = 1 << 30
-	lockedSize  = 2 + 510 // pending and reserved byte, shared range
+	lockedSize = 2 + 510 // pending and reserved byte, shared range
 
 	// shmLocks are the locks of WAL mode, on bytes of the -shm file: writer, checkpointer, recovery, five readers, and
 	// that of every process which has it mapped.
@@ -33,7 +34,7 @@ func checkUnused(path string) error {
 		return fmt.Errorf("look at output: %w", err)
 	}
 	defer f.Close() // nothing was written
-	return locked(f, pendingByte, lockedSize, getLock)
+	return locked(f, pagesum.PendingByte, lockedSize, getLock)
 }
 
 // locked takes an exclusive lock on a range of a file (setLock), or only asks whether that would be possible (getLock).
@@ -86,7 +87,7 @@ func claimDatabase(path string) (c *claim, err error) {
 	if err := checkUsers(path, nil); err != nil {
 		return c, err
 	}
-	if c.db, c.writable, err = claimFile(path, pendingByte, lockedSize); err != nil {
+	if c.db, c.writable, err = claimFile(path, pagesum.PendingByte, lockedSize); err != nil {
 		return c, err
 	}
 	if c.shm, _, err = claimFile(path+"-shm", shmLocks, shmLocksSize); err != nil {

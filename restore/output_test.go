@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"seawal/internal/pagesum"
 )
 
 func TestOutput(t *testing.T) {
@@ -222,7 +224,7 @@ func TestHoldLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lock := syscall.Flock_t{Type: syscall.F_RDLCK, Whence: io.SeekStart, Start: pendingByte + 2, Len: 510}
+	lock := syscall.Flock_t{Type: syscall.F_RDLCK, Whence: io.SeekStart, Start: pagesum.PendingByte + 2, Len: 510}
 	if err := syscall.FcntlFlock(f.Fd(), syscall.F_SETLK, &lock); err != nil {
 		t.Fatal(err)
 	}

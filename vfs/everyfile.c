@@ -23,6 +23,10 @@ static pthread_mutex_t everyMutex = PTHREAD_MUTEX_INITIALIZER;  /* for this list
 static EveryMethods *everyMethods = 0;
 static SeawalVfs everyVfs;             /* the shim's, with an xOpen of ours; set up before anything is opened */
 static sqlite3_vfs *everyShim = 0;     /* the shim; likewise */
+static sqlite3_vfs *everyDefault = 0;  /* SQLite's default VFS once it is registered: everyVfs, or the shim itself */
+
+int sqlite3_test_control(int op, ...);
+#define SQLITE_TESTCTRL_PENDING_BYTE 11
 
 static int everyClose(sqlite3_file *pFile){
   u64 iHandle = TAIL(pFile)->pTap->iHandle;
@@ -76,5 +80,19 @@ int seawal_everyfile_register(const char *zShim){
   everyVfs = *(SeawalVfs*)everyShim;
   everyVfs.base.zName = "seawal-everyfile";
   everyVfs.base.xOpen = everyOpen;
-  return sqlite3_vfs_register(&everyVfs.base, 1);
+  everyDefault = &everyVfs.base;
+  return seawal_everyfile_default();
+}
+
+int seawal_everyfile_pass(const char *zShim){
+  everyDefault = sqlite3_vfs_find(zShim);
+  return everyDefault ? seawal_everyfile_default() : SQLITE_ERROR;
+}
+
+int seawal_everyfile_default(void){
+  return everyDefault ? sqlite3_vfs_register(everyDefault, 1) : SQLITE_OK;
+}
+
+int64_t seawal_everyfile_pending(void){
+  return sqlite3_test_control(SQLITE_TESTCTRL_PENDING_BYTE, 0u);
 }

@@ -35,6 +35,7 @@ import (
 	"time"
 	"unsafe"
 
+	"seawal/internal/pagesum"
 	"seawal/restore"
 	"seawal/store"
 )
@@ -42,7 +43,6 @@ import (
 // everyFile is a database file that was opened at some time.
 type everyFile struct {
 	path string
-	slot int // names its replicas
 
 	mu         sync.Mutex // held while the file is being closed for the last time, and compared
 	opens      int
@@ -81,18 +81,29 @@ func init() {
 	case "driver":
 		sql.Register("sqlite3", everyDriver{})
 	case "vfs":
-		every.lower = C.GoString(C.sqlite3_vfs_find(nil).zName)
-		shim := DriverName + "-" + every.lower // as connector.open names it
-		if err := registerShim(shim, every.lower); err != nil {
-			panic(err)
-		}
-		name := C.CString(shim)
-		defer C.free(unsafe.Pointer(name))
-		if rc := C.seawal_everyfile_register(name); rc != sqliteOK {
-			panic(fmt.Sprintf("registering the default VFS: SQLite error %d", int(rc)))
-		}
+		everyRegister(true)
 	default:
 		panic("SEAWAL_EVERYFILE is vfs or driver, not " + mode)
+	}
+}
+
+// everyRegister makes the shim SQLite's default VFS.
+func everyRegister(replicated bool) {
+	every.lower = C.GoString(C.sqlite3_vfs_find(nil).zName)
+	shim := DriverName + "-" + every.lower // as connector.open names it
+	if err := registerShim(shim, every.lower); err != nil {
+		panic(err)
+	}
+	name := C.CString(shim)
+	defer C.free(unsafe.Pointer(name))
+	rc := C.int(sqliteOK)
+	if replicated {
+		rc = C.seawal_everyfile_register(name)
+	} else {
+		rc = C.seawal_everyfile_pass(name)
+	}
+	if rc != sqliteOK {
+		panic(fmt.Sprintf("registering the default VFS: SQLite error %d", int(rc)))
 	}
 }
 
@@ -102,15 +113,17 @@ func everyFileAt(path string) *everyFile {
 	defer every.mu.Unlock()
 	f := every.files[path]
 	if f == nil {
-		f = &everyFile{path: path, slot: len(every.files)}
+		f = &everyFile{path: path}
 		every.files[path] = f
 	}
 	return f
 }
 
-// replicaDir is where the replica of the file's generation goes.
+// replicaDir is where the replica of the file's generation goes. Its name follows from the path alone, since several
+// processes of a test may open one file.
 func (f *everyFile) replicaDir() string {
-	return filepath.Join(every.dir, fmt.Sprintf("%04d-%d", f.slot, f.generation))
+	sum := sha256.Sum256([]byte(f.path))
+	return filepath.Join(every.dir, fmt.Sprintf("%x-%d", sum[:8], f.generation))
 }
 
 // beginLocked counts an opening in. A file that is new in the place of another one gets a new replica.
@@ -119,11 +132,20 @@ func (f *everyFile) beginLocked() {
 		return
 	}
 	fi, err := os.Stat(f.path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && fi.Size() == 0 {
+	isNew := errors.Is(err, fs.ErrNotExist) || err == nil && fi.Size() == 0
+	if isNew {
 		_ = f.detachLocked() // it stayed, and its file is gone
-		if _, err := os.Stat(f.replicaDir()); err == nil {
-			f.generation++
+	}
+	if f.connector != nil {
+		return
+	}
+	for f.generation = 0; ; f.generation++ {
+		if _, err := os.Stat(f.replicaDir()); err != nil {
+			break
 		}
+	}
+	if !isNew && f.generation > 0 {
+		f.generation-- // the newest that there is, whoever made it
 	}
 }
 
@@ -335,6 +357,10 @@ func everyFileOf(handle C.uint64_t) *everyFile {
 
 //export seawalGoEveryOpen
 func seawalGoEveryOpen(name *C.char, isReadOnly C.int) C.uint64_t {
+	// Nothing is open while it is moved, and so nothing reads it.
+	if at := int64(C.seawal_everyfile_pending()); at != pagesum.PendingByte {
+		pagesum.PendingByte = at
+	}
 	path := C.GoString(name)
 	handle, err := everyFileAt(path).open(isReadOnly != 0)
 	if err != nil {

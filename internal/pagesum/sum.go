@@ -21,10 +21,7 @@ func ParseSum(text string) (Sum, error) {
 	return Sum(n), nil
 }
 
-// pendingByte is the offset that SQLite locks instead of storing anything there.
-const pendingByte = 1 << 30
-
 // LockPage returns the number of the page that holds the byte at 1 GiB. SQLite
 // locks that byte and never stores the page, so it is no part of any database:
 // its entry in a Table stays 0. pageSize is in bytes and not 0.
-func LockPage(pageSize int) uint32 { return uint32(pendingByte/pageSize) + 1 }
+func LockPage(pageSize int) uint32 { return uint32(PendingByte/int64(pageSize)) + 1 }
