@@ -373,6 +373,12 @@ func (s *Shipper) saveClean(ctx context.Context) {
 		}
 	}
 	killpoint.Hit("shipper/log-settled")
+	// Before the stat: while the table is being synced, the clock of the file system moves past the last write of the
+	// database, and statSettled needn't wait for that.
+	if err := s.writeTable(); err != nil {
+		s.log.Warn("saving the page checksums", "err", err)
+		return
+	}
 	p, err := s.src.BeginRead(ctx)
 	if err == nil {
 		if p.Place().Frame == 0 && p.Ticket() == s.encoded {
@@ -384,7 +390,9 @@ func (s *Shipper) saveClean(ctx context.Context) {
 		s.log.Warn("reading the database at the end", "err", err)
 		return
 	}
-	s.saveNow(st)
+	if err := s.installState(st); err != nil {
+		s.log.Warn("saving the state", "err", err)
+	}
 }
 
 // stateNow is the state when all that is encoded is durable.
