@@ -31,6 +31,7 @@
 //	bridge.go                      all unsafe code, and every function between C and Go
 //	api.go, status.go, pragma.go   positions, waiting, status
 //	everyfile.go                   with the build tag seawal_everyfile: every database of a program is replicated and compared, for tests
+//	everyprogram.go                the same for a program in C, which has this package linked in: SQLite's testfixture
 //
 // # Goroutines
 //
