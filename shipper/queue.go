@@ -103,7 +103,7 @@ func (s *Shipper) take(ctx context.Context) (n int, err error) {
 	for n < takeAtOnce && !s.full() {
 		c, ok := s.src.Next()
 		if !ok {
-			s.endStorm()
+			s.caughtUpWithWriters()
 			break
 		}
 		n++

@@ -6,11 +6,11 @@ import (
 )
 
 // A difference stands for commits that the log had to let go of. Where the writers are faster than the store for long, or than the
-// database can be read, one follows the other: before the shipper has come to the end of what was captured, the log has
+// database can be read, one follows the other: before all of what was captured has landed, the log has
 // outgrown its bound again. The replica then has a point each time, and none between. That is a state which somebody has to know of: only
 // fewer writes, a faster store or disk, or more room for the log end it.
 type storm struct {
-	row   int       // differences since the shipper was last at the end of what was captured
+	row   int       // differences since the store last had all but the open batch
 	ended time.Time // when the last one was encoded
 }
 
@@ -36,9 +36,9 @@ func (s *Shipper) noteDifference(took time.Duration, pages, span uint64) {
 	s.noticeLocked(s.stat.storm)
 }
 
-// endStorm says that all of what was captured is encoded.
-func (s *Shipper) endStorm() {
-	if s.storm.row == 0 {
+// caughtUpWithWriters says that all of what was captured is encoded. The storm is over if the store has taken it, too.
+func (s *Shipper) caughtUpWithWriters() {
+	if s.storm.row == 0 || !s.landedAll() {
 		return
 	}
 	s.storm.row = 0

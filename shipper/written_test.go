@@ -11,20 +11,21 @@ import (
 	"seawal/store/faultstore"
 )
 
-// rewrite commits to some pages again and again, so that only the outcome is known: count commits, to at most pages pages.
+// rewrite commits to some pages again and again, and only the outcome is known: count commits, to at most pages pages.
 func (w *world) rewrite(count, pages int) {
-	size := uint32(len(w.m.state()))
-	for i := range count {
-		page := uint32(1 + i%pages)
-		w.src.commit(CommitGap, tx{changes: []change{{page, fmt.Appendf(make([]byte, 0, testPage), "%0*d", testPage, w.rnd.Uint64())}}, pageCount: size})
+	txs := make([]tx, count)
+	for i := range txs {
+		data := fmt.Appendf(nil, "%0*d", testPage, w.rnd.Uint64())
+		txs[i] = tx{changes: []change{{uint32(1 + i%pages), data}}, pageCount: uint32(len(w.m.state()))}
 	}
+	w.src.commit(CommitGap, txs...)
 	w.note()
 }
 
 // After 1,000 commits of which the log has nothing any more, a difference reads the pages that these wrote, and not the database: also when
 // it has to begin with what the replica has, since the batch before it broke.
 func TestDifferenceReadsWhatWasWritten(t *testing.T) {
-	const size, wrote = 3_000, 10
+	const size, wrote = 600, 10
 	for name, breaks := range map[string]bool{"a gap": false, "a broken batch": true} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -69,7 +70,7 @@ func TestStorm(t *testing.T) {
 		w.flush()
 		slow.On()
 		pace := func(kind CommitKind, d time.Duration) {
-			for until := time.Now().Add(d); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
+			for until := time.Now().Add(d); time.Now().Before(until); time.Sleep(500 * time.Millisecond) {
 				w.src.commit(kind, w.txOn(50, 3))
 			}
 		}
