@@ -9,7 +9,7 @@ C_SOURCES   := vfs/shim.c vfs/capture.c vfs/pages.c vfs/remote.c vfs/consumer.c 
 # What carries no cgo, and must stay so.
 PURE        := ./shipper/... ./restore/... ./compaction/... ./store/... ./internal/segment/... ./internal/pagesum/... ./internal/wal/... ./internal/replica/... ./internal/fsops/...
 
-.PHONY: help build demo test soak reliability testservers check bench bench-stores fuzz mutants sqlite-suite sanitize clean
+.PHONY: help build demo test soak reliability testservers check bench bench-stores fuzz mutants sqlite-suite peers sanitize clean
 
 help:
 	@echo "make demo      write, kill, restore, compare: the main job on a local folder"
@@ -22,6 +22,7 @@ help:
 	@echo "make fuzz      each fuzz target for FUZZTIME (60s)"
 	@echo "make mutants   changes the code in small ways that lose data, and shows which no test notices (MUTANT=fsync: those of that name)"
 	@echo "make sqlite-suite  SQLite's own tests through the shim (SUITE=wal2: the files of that name; SUITEFLAGS=-fast)"
+	@echo "make peers     what others have written on database/sql (otelsql, sqlmw, sqlx, GORM), on seawal"
 	@echo "make sanitize  the shim's tests under ASan and UBSan"
 	@echo "make build     the commands into bin/"
 
@@ -93,6 +94,10 @@ mutants: testservers
 sqlite-suite:
 	@$(GO) build -o bin/suites ./test/suites
 	@GO="$(GO)" bin/suites $(if $(SUITE),-files '$(SUITE)') $(SUITEFLAGS)
+
+# A module of its own, whose dependencies seawal doesn't have. Not part of make test: the first time it downloads them.
+peers:
+	cd test/peers && $(GO) test -count=1 ./...
 
 # The whole C side of the program, SQLite included, is built with the
 # sanitizers; the tests that write at random are the ones that find something.
