@@ -385,10 +385,10 @@ func (s *Shipper) carryOut(ctx context.Context, newest replica.Timeline, plan *p
 	}
 	killpoint.Hit("shipper/attach-decided")
 	s.setTable(plan.table)
-	s.planScrub(plan.unread)
+	s.planScrub(plan.unread || len(s.damage) > 0)
 	s.place = plan.place
 	s.noteSynced(at, p)
-	s.state = &state{Format: stateFormat, Replica: s.id, Writer: s.writer, Position: at, Time: s.latest, After: plan.table.Total().String(), Place: plan.place, Pages: s.pages, Census: s.censusNow()}
+	s.state = &state{Format: stateFormat, Replica: s.id, Writer: s.writer, Position: at, Time: s.latest, After: plan.table.Total().String(), Place: plan.place, Pages: s.pages, Census: s.censusNow(), Damage: s.damageNow()}
 	if err := s.saveState(s.state); err != nil {
 		return err
 	}
@@ -405,6 +405,12 @@ func (s *Shipper) carryOut(ctx context.Context, newest replica.Timeline, plan *p
 		s.noticeTimeline(at.Timeline, plan.at, plan.takeover)
 	}
 	s.noteChanged(plan.changed)
+	switch {
+	case len(plan.damage) > 0:
+		s.noteDamage(plan.damage, at)
+	case len(s.damage) > 0:
+		s.tellDamage(at)
+	}
 	s.publish(at, base)
 	if plan.captured {
 		s.encoded = -plan.offline

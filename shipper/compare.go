@@ -24,6 +24,7 @@ type plan struct {
 	reason   string         // why it is a difference
 	unread   bool           // proven by the WAL: nobody has read the pages of the file
 	changed  string         // which pages differ from at, where nobody knows who wrote them
+	damage   []seenPage     // that are not what they are at at, and no transaction wrote that
 }
 
 // close ends what was opened to carry the plan out.
@@ -45,13 +46,19 @@ func (s *Shipper) compare(ctx context.Context, o origin, table *pagesum.Table, p
 	if pl.takeover == "" && o.writer != s.writer {
 		pl.takeover = "taken over from another writer, or the state folder was lost"
 	}
-	if ok, err := s.proveByLog(o.place, p, pl); ok || err != nil {
-		return pl, err
+	s.rememberDamage()
+	accepted := s.isAccepted()
+	if accepted {
+		s.damage = nil
+	} else {
+		if ok, err := s.proveByLog(o.place, p, pl); ok || err != nil {
+			return pl, err
+		}
+		if ok, err := s.proveByLeft(o, p, pl); ok || err != nil {
+			return pl, err
+		}
 	}
-	if ok, err := s.proveByLeft(o, p, pl); ok || err != nil {
-		return pl, err
-	}
-	if s.proveByStat(o.pos) {
+	if !accepted && s.proveByStat(o.pos) {
 		ok := p.log == nil
 		if !ok {
 			var err error
@@ -87,11 +94,26 @@ func (s *Shipper) compare(ctx context.Context, o origin, table *pagesum.Table, p
 	if found != nil || err != nil {
 		return found, err
 	}
+	if !accepted && s.whyUnwritten(o.pos) != "" {
+		base := local
+		switch {
+		case p.log != nil:
+			base = file
+		case p.Ticket() > 0:
+			base = nil
+		}
+		if ok, err := s.planUnwritten(p, pl, base); ok || err != nil {
+			return pl, err
+		}
+	}
 	if s.state == nil && !s.isAdopted(s.rep) {
 		return nil, s.stranger(s.rep, fmt.Sprintf("%s is at no point of it up to %v, and nothing else tells that it is its", s.cfg.DBPath, o.pos))
 	}
 	pl.offline = 1
 	pl.reason = "the database went on while nothing was captured, and its log is gone"
+	if accepted {
+		pl.reason = "the file was changed by no transaction, and is to count as it is (_adopt)"
+	}
 	pl.changed = changedPages(local, table, o.pos)
 	if pl.takeover == "" {
 		pl.takeover = s.whyApart(o)

@@ -233,6 +233,9 @@ func (s *Shipper) shipDiff(ctx context.Context, p *pinned, t transaction, may *P
 		if err := p.image(page, b); err != nil {
 			return err
 		}
+		if s.isDamaged(page, b) {
+			continue
+		}
 		if err := s.page(page, b, false); err != nil {
 			return err
 		}

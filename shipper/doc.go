@@ -11,7 +11,7 @@
 //	batch          closes at Interval, at BatchBytes, or when somebody waits     batch.go
 //	upload         create-if-absent, one after the other: the fence              upload.go overtaken.go takeover.go
 //	durable        waiters wake, Status moves; Source.Forget                     wait.go status.go
-//	idle           the database file is held against the table of page checksums scrub.go
+//	now and then   the database file is held against the table of page checksums scrub.go damage.go unwritten.go
 //
 // One transaction number is one ticket of the source: transaction = base + ticket,
 // and base is found once, by attaching (attach.go, origin.go, compare.go). Memory is bounded
@@ -28,6 +28,8 @@
 //	at the replica's point          exists            go on
 //	ahead, the log has all          behind            its transactions, one by one
 //	ahead, the log is gone          behind            the difference, as one transaction
+//	other pages since a clean       at its point      no transaction wrote that ([Unwritten]): go on from there; the pages are damage,
+//	close, and no transaction                         and not shipped, until [Config].Adopt says that the file is right
 //	at no point, and its log gone   has more than is  a new timeline, from the newest point that is known to be from here;
 //	                                known from here   it begins with the difference
 //	at an earlier point             ahead             a loss of power is proven ([Judge]): [RollForward], before the database

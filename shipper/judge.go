@@ -45,6 +45,9 @@ type Judgement struct {
 	Reason   string // for it, for people
 	Replaced bool   // the file isn't the one that the last process had open
 
+	// Unwritten is what shows that no transaction has made the file another one than it was at the clean close; "": nothing does.
+	Unwritten string
+
 	found *found // LossOfPower: where it was found after it; nil: it wasn't looked for yet
 }
 

@@ -227,6 +227,7 @@ type fakeSource struct {
 	deny     error                // answer of BeginRead
 	reading  bool                 // a state is pinned
 	onRead   func()               // called once, when the next state is pinned
+	onPin    func()               // called each time before one is
 	logs     int                  // calls of WAL
 	writes   []write              // of all commits
 	forgot   uint64               // as Forget was told
@@ -466,6 +467,11 @@ func (fakeLog) Close() error { return nil }
 func (f *fakeSource) BeginRead(context.Context) (ReadTx, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if first := f.onPin; first != nil {
+		f.mu.Unlock()
+		first()
+		f.mu.Lock()
+	}
 	defer func() {
 		if then := f.onRead; then != nil && f.reading {
 			f.onRead = nil

@@ -55,6 +55,9 @@ func (s *Shipper) drain(ctx context.Context) error {
 			}
 			continue
 		case n == takeAtOnce:
+			if !closing {
+				s.scrubSome(ctx)
+			}
 			continue
 		case n > 0:
 			quiet = 0
@@ -62,9 +65,9 @@ func (s *Shipper) drain(ctx context.Context) error {
 			return nil
 		default:
 			quiet++
-			if quiet > quietTicks && s.batch == nil {
-				s.scrubSome(ctx)
-			}
+		}
+		if !closing {
+			s.scrubSome(ctx)
 		}
 		if err := s.wait(ctx, timer, quiet); err != nil {
 			return err
@@ -211,6 +214,7 @@ func (s *Shipper) commit(ctx context.Context, c *Commit) error {
 	}
 	killpoint.Hit("shipper/commit-encoded")
 	s.encoded = max(s.encoded, c.Ticket)
+	s.judgeSight()
 	s.src.Release(s.encoded)
 	killpoint.Hit("shipper/commit-released")
 	return nil

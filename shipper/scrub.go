@@ -2,6 +2,7 @@ package shipper
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -14,29 +15,55 @@ import (
 
 // The file of a database can change although no transaction wrote it: a failing disk, a program that writes past SQLite, or an older copy
 // of it that comes to stand beside the newer WAL of a killed process. SQLite doesn't notice, and neither does a replica that follows
-// the WAL. So the pages are held against the page checksums now and then, a few at a time:
+// what is committed. So the pages are held against the page checksums now and then, a few at a time:
 //
-//	attach, proven by the WAL alone --> at once, a pass of its own
-//	everything else ------------------> a pass every 36 hours
+//	attach, proven by the WAL alone; damage is known --> at once
+//	everything else -----------------------------------> a pass every 36 hours
 //
-// A step pins the newest state, which costs what reading the WAL and scrubPages pages costs, and the next one comes scrubShare times as
-// much later. It counts only while every commit of that state is encoded: what differs then was written by no transaction. It isn't shipped. The
-// replica has the right page, and the application is told how to get it back.
+// A step reads scrubPages pages of the file, without any lock: nearly all are what the table says, whatever is being written
+// elsewhere. The few that aren't may be in the WAL, half written, or newer than what is encoded. So they are read again in a
+// pinned state, for some milliseconds, and what they were there waits until exactly the commits of that state are encoded:
+//
+//	file != table --> open --> pinned at ticket 17 --> sight --> encoded is 17: file != table was written by no transaction
+//	                   ^                                 |
+//	                   '--- encoded jumped over 17 ------'
+//
+// What is found isn't shipped. The replica has the right page, and the application is told how to get it back. A page on the
+// freelist may be anything: a rollback leaves such pages as they are.
 
 const (
-	scrubPages = 256            // of one step
-	scrubShare = 100            // a step is one part in so many of the time
-	scrubPause = time.Second    // between two steps at least
-	scrubEvery = 36 * time.Hour // from the end of a pass to the next one
-	scrubNamed = 5              // pages that are named at most
+	scrubPages    = 256                    // of one step
+	scrubShare    = 100                    // a step is one part in so many of the time
+	scrubPause    = time.Second            // between two steps at least
+	scrubEvery    = 36 * time.Hour         // from the end of a pass to the next one
+	scrubAgain    = time.Hour              // likewise, after one that found damage
+	scrubPatience = 100 * time.Millisecond // for a lock: commits wait to be shipped meanwhile
+	scrubLog      = 64 << 20               // bytes of the WAL up to which a state is pinned
+	scrubNamed    = 5                      // pages that are named at most
+	scrubTrunks   = 4096                   // of the freelist that are read at most
 )
 
 // scrub is where the comparison stands. Of the drain goroutine.
 type scrub struct {
-	due   time.Time // of the next step
-	page  uint32    // last one that was compared in this pass
-	wrong []uint32  // pages that differed in this pass, the first scrubNamed of them
-	count int       // of all that did
+	due   time.Time              // of the next step
+	page  uint32                 // last one that was read in this pass
+	open  []uint32               // pages that aren't in the file as the table has them
+	sight *sight                 // they, in a pinned state; nil: none waits to be judged
+	wrong map[uint32]pagesum.Sum // what was found in this pass
+}
+
+// sight is what some pages were after the commit with a ticket.
+type sight struct {
+	ticket uint64
+	pages  []seenPage
+	trunks []seenPage // pages that say which of them are free
+}
+
+// seenPage is a page by the checksum of its image; 0 when the database has no such page.
+type seenPage struct {
+	page   uint32
+	sum    pagesum.Sum
+	isFree bool // on the freelist, or perhaps
 }
 
 // planScrub says when the next pass begins: soon, where nobody has read the file's pages.
@@ -58,88 +85,210 @@ func (s *Shipper) untilScrub() time.Duration {
 // scrubSome makes a step when it is due. What keeps it from that is tried again: nothing depends on it.
 func (s *Shipper) scrubSome(ctx context.Context) {
 	began := time.Now()
-	if s.scrub.due.IsZero() || began.Before(s.scrub.due) || s.table == nil {
+	if s.scrub.due.IsZero() || began.Before(s.scrub.due) {
 		return
 	}
-	done, err := s.scrubPinned(ctx)
+	if s.table == nil || s.unbegun {
+		s.scrub.due = began.Add(scrubPause)
+		return
+	}
+	err := s.scrubStep(ctx)
 	if err != nil {
 		s.log.Debug("comparing the database file with its page checksums", "err", err)
 	}
-	if done {
+	if err == nil && s.scrub.page >= s.table.Len() && len(s.scrub.open) == 0 {
 		s.endScrub()
 		return
 	}
 	s.scrub.due = time.Now().Add(max(scrubPause, scrubShare*time.Since(began)))
 }
 
-// scrubPinned compares some pages. done says that the pass is over.
-func (s *Shipper) scrubPinned(ctx context.Context) (done bool, err error) {
-	p, err := s.pin(ctx)
-	if err != nil {
-		return false, err
+// scrubStep reads some pages of the file, or pins those that are open.
+func (s *Shipper) scrubStep(ctx context.Context) error {
+	s.judgeSight()
+	if s.scrub.sight != nil {
+		return nil // its last commit has yet to be encoded
 	}
-	defer s.closePinned(p)
-	if p.Place().IsZero() || p.PageSize() != s.pageSize {
-		return true, nil // outside of WAL mode a rollback may leave pages that are free as they are
+	if len(s.scrub.open) == 0 {
+		if err := s.scrubFile(); err != nil || len(s.scrub.open) == 0 {
+			return err
+		}
 	}
-	if p.Ticket() != s.encoded {
-		return false, nil
-	}
-	end := min(p.PageCount(), s.table.Len())
+	return s.pinSight(ctx)
+}
+
+// scrubFile goes on with the pass over the file.
+func (s *Shipper) scrubFile() error {
+	sc := &s.scrub
 	image := make([]byte, s.pageSize)
-	var wrong []uint32
-	page := s.scrub.page
-	for range scrubPages {
-		if page++; page > end {
+	for n := 0; n < scrubPages && sc.page < s.table.Len(); n++ {
+		page := sc.page + 1
+		if page != s.lockPage {
+			switch err := s.src.ReadFile(page, image); {
+			case errors.Is(err, io.ErrUnexpectedEOF):
+				sc.open = append(sc.open, page) // the file ends before it
+			case err != nil:
+				return err
+			case s.hasher.Of(page, image) != s.table.Get(page):
+				sc.open = append(sc.open, page)
+			}
+		}
+		sc.page = page
+	}
+	return nil
+}
+
+// pinSight reads the open pages in a pinned state. In a rollback journal mode nobody can commit meanwhile.
+func (s *Shipper) pinSight(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, scrubPatience)
+	defer cancel()
+	tx, err := s.src.BeginRead(ctx)
+	if err != nil {
+		return err
+	}
+	p := &pinned{ReadTx: tx}
+	defer s.closePinned(p)
+	switch log := int64(p.Place().Frame) * int64(p.PageSize()); {
+	case p.PageSize() != s.pageSize:
+		return nil // what was written of another size is about to be shipped
+	case log > scrubLog:
+		return fmt.Errorf("the log has %d bytes: it is read once it is smaller", log)
+	}
+	if err := p.index(s.src); err != nil {
+		return err
+	}
+	g, differ, err := s.see(p, s.scrub.open)
+	if err == nil && differ {
+		g.trunks, err = markFree(p, s.hasher, g.pages)
+	}
+	if err == nil {
+		err = p.stayed()
+	}
+	if err != nil {
+		return err
+	}
+	s.scrub.sight = g
+	s.judgeSight()
+	return nil
+}
+
+// see reads pages of a pinned state, and says whether one of them isn't what the table has now.
+func (s *Shipper) see(p *pinned, pages []uint32) (g *sight, differ bool, err error) {
+	g = &sight{ticket: p.Ticket()}
+	image := make([]byte, s.pageSize)
+	for _, page := range pages {
+		seen, err := p.see(s.hasher, page, image)
+		if err != nil {
+			return nil, false, err
+		}
+		differ = differ || seen.sum != s.table.Get(page)
+		g.pages = append(g.pages, seen)
+	}
+	return g, differ, nil
+}
+
+// see reads a page, which the database or its file may be too short for. image is zeros then.
+func (p *pinned) see(h *pagesum.Hasher, page uint32, image []byte) (seenPage, error) {
+	err := io.ErrUnexpectedEOF
+	if page <= p.PageCount() {
+		err = p.image(page, image)
+	}
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		clear(image)
+		return seenPage{page: page}, nil
+	case err != nil:
+		return seenPage{}, err
+	}
+	return seenPage{page: page, sum: h.Of(page, image)}, nil
+}
+
+// judgeSight holds pages of a pinned state against the table, when that is of this very state.
+func (s *Shipper) judgeSight() {
+	g := s.scrub.sight
+	if g == nil || int64(s.encoded-g.ticket) < 0 {
+		return
+	}
+	s.scrub.sight = nil
+	if s.encoded != g.ticket {
+		return // several commits were encoded as one: the pages are open still
+	}
+	s.scrub.open = s.scrub.open[:0]
+	if wrong := g.wrong(s.table); len(wrong) > 0 {
+		s.noteDamage(wrong, s.encodedPos())
+	}
+}
+
+// wrong are the pages that differ from a table and are in use, as far as that tells.
+func (g *sight) wrong(t *pagesum.Table) (all []seenPage) {
+	told := true // what is free
+	for _, p := range g.trunks {
+		told = told && p.sum == t.Get(p.page)
+	}
+	for _, p := range g.pages {
+		if p.sum != t.Get(p.page) && !(told && p.isFree) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// Bytes of a database's header, and of a trunk page of the freelist.
+const (
+	headerFreeTrunk = 32 // first trunk page
+	headerFreeCount = 36 // pages on the freelist
+	trunkNext       = 0  // next trunk page
+	trunkCount      = 4  // leaves that it names
+	trunkLeaves     = 8  // the first of them
+)
+
+// markFree marks those pages that are leaves of the freelist, and returns the pages that say so. A list that is cut off
+// ends there, and what it says doesn't count: see wrong.
+func markFree(p *pinned, h *pagesum.Hasher, pages []seenPage) (trunks []seenPage, err error) {
+	b := make([]byte, p.PageSize())
+	read := func(page uint32) error {
+		seen, err := p.see(h, page, b)
+		trunks = append(trunks, seen)
+		return err
+	}
+	if err := read(1); err != nil {
+		return nil, err
+	}
+	index := make(map[uint32]int, len(pages))
+	for i, p := range pages {
+		index[p.page] = i
+	}
+	next := binary.BigEndian.Uint32(b[headerFreeTrunk:])
+	for left := binary.BigEndian.Uint32(b[headerFreeCount:]); next != 0 && left > 0; {
+		if len(trunks) > scrubTrunks {
+			for i := range pages {
+				pages[i].isFree = true // nobody has looked
+			}
 			break
 		}
-		if page == s.lockPage {
-			continue
+		if err := read(next); err != nil {
+			return nil, err
 		}
-		err := p.image(page, image)
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			wrong = append(wrong, page) // the file ends before it
-			continue
+		n := min(int(binary.BigEndian.Uint32(b[trunkCount:])), (len(b)-trunkLeaves)/4)
+		for i := range n {
+			if k, ok := index[binary.BigEndian.Uint32(b[trunkLeaves+4*i:])]; ok {
+				pages[k].isFree = true
+			}
 		}
-		if err != nil {
-			return false, err
-		}
-		if s.hasher.Of(page, image) != s.table.Get(page) {
-			wrong = append(wrong, page)
-		}
+		next = binary.BigEndian.Uint32(b[trunkNext:])
+		left -= min(left, uint32(n)+1)
 	}
-	if err := p.stayed(); err != nil {
-		return false, err
-	}
-	s.scrub.page = page
-	if len(wrong) > 0 {
-		s.scrub.count += len(wrong)
-		s.scrub.wrong = append(s.scrub.wrong, wrong[:min(len(wrong), scrubNamed-len(s.scrub.wrong))]...)
-		s.noticeDamage()
-	}
-	return page > end, nil
+	return trunks, nil
 }
 
 // endScrub ends a pass. What was wrong before and isn't any more was written by the application, or restored.
 func (s *Shipper) endScrub() {
-	if s.scrub.count == 0 {
-		s.mu.Lock()
-		s.stat.damaged = ""
-		s.mu.Unlock()
-	}
+	found := s.scrub.wrong
 	s.planScrub(false)
-}
-
-// noticeDamage tells of pages that no transaction wrote as they are.
-func (s *Shipper) noticeDamage() {
-	s.mu.Lock()
-	text := fmt.Sprintf("the database file is damaged: no transaction wrote %s as it is. It may be an older copy of the file beside the newer WAL, a failing disk, "+
-		"or a program that wrote past SQLite. The replica has what was committed, at %v, and nothing of the difference was shipped: "+
-		"stop the application and run restore --force to have it back", pageList(s.scrub.wrong, s.scrub.count), s.posLocked(s.encoded))
-	s.stat.damaged = text
-	s.noticeLocked(text)
-	s.mu.Unlock()
-	s.log.Error("the database file is damaged", "pages", s.scrub.count, "first", s.scrub.wrong[0])
+	if len(found) > 0 {
+		s.scrub.due = time.Now().Add(scrubAgain)
+	}
+	s.setDamage(found)
 }
 
 // changedPages names the pages of a database that differ from a point.

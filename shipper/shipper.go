@@ -48,6 +48,7 @@ type Config struct {
 	Only      bool
 
 	// Adopt is the id of a replica that a person has said to be this database's: without a state directory only what is exact proves that.
+	// Where pages of the file are known to be damaged it says that they are right as they are, and the difference is shipped.
 	// BeganEmpty says that the database was missing or empty when it was opened: then no replica with content is its.
 	Adopt      segment.ID
 	BeganEmpty bool
@@ -120,12 +121,16 @@ type Shipper struct {
 	finished chan struct{}      // closed when every goroutine has ended
 
 	// Of the drain goroutine alone.
-	store     store.Store
-	began     int64  // when Start was called, unix nanoseconds
-	state     *state // nil until the state folder is read
-	lock      *lock
-	table     *pagesum.Table   // of the last transaction encoded
-	scrub     scrub            // of the database file
+	store store.Store
+	began int64  // when Start was called, unix nanoseconds
+	state *state // nil until the state folder is read
+	lock  *lock
+	table *pagesum.Table // of the last transaction encoded
+	scrub scrub          // of the database file
+
+	damage      map[uint32]pagesum.Sum // its pages that no transaction wrote, as they are
+	damageShown string                 // what shows that, where it isn't the comparison alone; begins with ": "
+
 	hasher    *pagesum.Hasher  // of the replica's page sums, once that is known
 	fresh     replica.Replica  // of a replica that this Shipper makes
 	opening   replica.Timeline // the last one that this Shipper opened, or tried to
@@ -209,6 +214,7 @@ type Shipper struct {
 	given        given          // positions that the application has of it
 	changed      chan struct{}  // closed and replaced when one of mapped, durable, failure, standby, ended changes
 	stat         statusRecord   // for Status
+	damaged      []damagedPage  // some of the damage, for the state
 	pending      []pendingBatch // open, waiting and in flight, oldest first
 }
 

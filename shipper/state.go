@@ -64,6 +64,9 @@ type state struct {
 	Synced   replica.Pos `json:"synced,omitzero"`  // a loss of power can't bring the database back behind it
 	Left     *leftLog    `json:"left,omitempty"`   // where Position is in a log that was left to the next process
 	Pages    *tableRef   `json:"pages,omitempty"`  // what the pages file is of, where that isn't Position
+
+	Header string        `json:"header,omitempty"` // of the database file, hex, as of Clean
+	Damage []damagedPage `json:"damage,omitempty"` // pages that no transaction wrote as they are
 }
 
 // tableRef names a table of page checksums.
@@ -293,6 +296,7 @@ func (s *Shipper) commitState(b *batch) {
 	st := &state{
 		Format: stateFormat, Replica: s.id, Writer: s.writer,
 		Position: replica.Pos{Timeline: s.timeline, Tx: b.last}, Time: b.info.LastTime, After: b.info.After.String(), Place: b.place, Census: s.censusNow(),
+		Damage: s.damageNow(),
 	}
 	if err := s.installState(st); err != nil {
 		s.log.Warn("saving the state", "err", err)
@@ -382,6 +386,7 @@ func (s *Shipper) saveClean(ctx context.Context) {
 	p, err := s.src.BeginRead(ctx)
 	if err == nil {
 		if p.Place().Frame == 0 && p.Ticket() == s.encoded {
+			st.Header = headerOf(p)
 			st.Clean = statSettled(s.cfg.DBPath, s.cfg.StateDir, statFile)
 		}
 		err = p.Close()
@@ -400,6 +405,7 @@ func (s *Shipper) stateNow() *state {
 	return &state{
 		Format: stateFormat, Replica: s.id, Writer: s.writer,
 		Position: s.Durable(), Time: s.latest, After: s.table.Total().String(), Place: s.place, Census: s.censusNow(),
+		Damage: s.damageNow(),
 	}
 }
 

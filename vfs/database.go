@@ -47,6 +47,8 @@ type database struct {
 	refs int
 	run  *run // nil while nothing ships
 
+	folders []string // state directories of the last run
+
 	lastUntold atomic.Int64 // when a commit that isn't known to be durable was last logged, unix nanoseconds
 }
 
@@ -438,7 +440,10 @@ func (d *database) start(ctx context.Context) error {
 	}
 	r.poll = newPoll(r, d.cfg.Interval)
 	d.mu.Lock()
-	d.run = r
+	d.run, d.folders = r, nil
+	for _, l := range r.replicas {
+		d.folders = append(d.folders, l.folder)
+	}
 	d.mu.Unlock()
 	return nil
 }
@@ -488,7 +493,19 @@ func (d *database) forgetLocked() error {
 		delete(databases.byURL, url)
 	}
 	dropHandle(d.handle)
-	return errors.Join(d.wakeW.Close(), d.wakeR.Close())
+	err := errors.Join(d.wakeW.Close(), d.wakeR.Close())
+	whileBusy(d.path, d.replicas, d.noteClosed)
+	return err
+}
+
+// noteClosed looks at the directory once SQLite has deleted the log.
+func (d *database) noteClosed() {
+	d.mu.Lock()
+	folders := d.folders
+	d.mu.Unlock()
+	for _, folder := range folders {
+		shipper.NoteClosed(d.path, folder)
+	}
 }
 
 // running is what ships, or an error when nothing does.

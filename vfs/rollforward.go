@@ -85,6 +85,7 @@ func rollForwardAll(ctx context.Context, path string, urls []string, t target) (
 		own := stateFolder(path, url, len(urls))
 		dirs[i] = stateFolders{own, otherStateFolders(path, own)}
 		judgements[i] = shipper.Judge(path, own, dirs[i].others)
+		judgements[i].Unwritten = shipper.Unwritten(path, own, func(path string) (shipper.DBFile, error) { return openPlainFile(path, t.cfg.VFS) })
 	}
 	found := map[string]mended{}
 	for i, url := range urls {
