@@ -29,6 +29,7 @@ func (s *blobs) wrap(ctx context.Context, op store.Op, name string, err error) e
 	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
 		err = fmt.Errorf("%w: %w", ended, brief(err))
 	}
+	s.refused(err)
 	return fmt.Errorf("%s azblob://%s/%s%s: %w", op, s.name, s.root, name, s.classify(op, err))
 }
 
@@ -78,6 +79,8 @@ func (s *blobs) classify(op store.Op, err error) error {
 		return fmt.Errorf("%w: %w", store.ErrNotExist, brief(err))
 	case code == bloberror.MD5Mismatch || code == bloberror.InvalidBlockList || code == "RequestBodyInvalid":
 		return brief(err) // damaged on its way, or others' blocks: the next attempt begins anew
+	case r.StatusCode == http.StatusNotImplemented || r.StatusCode == http.StatusMethodNotAllowed:
+		return permanent("the service lacks something that seawal needs")
 	case r.StatusCode == http.StatusBadRequest:
 		return permanent("the service refuses the request")
 	}

@@ -56,19 +56,32 @@ func open(_ context.Context, u *url.URL) (store.Store, error) {
 		Transport: s.http,
 		Retry:     policy.RetryOptions{MaxRetries: -1}, // store.Retry has the policy
 	}}
-	var err error
-	if s.client, err = newClient(u.Host, account, options); err != nil {
+	s.connect = func() (*container.Client, error) {
+		c, err := newClient(u.Host, account, options)
+		if err == nil {
+			err = transfer.RequireTLS(c.URL(), insecure)
+		}
+		return c, err
+	}
+	c, err := s.connect()
+	if err != nil {
 		return nil, store.Permanent(err)
 	}
-	if err := transfer.RequireTLS(s.client.URL(), insecure); err != nil {
-		return nil, store.Permanent(err)
-	}
+	s.current.Store(c)
 	return s, nil
 }
 
 // newClient chooses the credentials.
 func newClient(name, account string, options *container.ClientOptions) (*container.Client, error) {
-	if text := os.Getenv("AZURE_STORAGE_CONNECTION_STRING"); text != "" {
+	var values [3]string
+	for i, name := range []string{"AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN"} {
+		var err error
+		if values[i], err = secret(name); err != nil {
+			return nil, err
+		}
+	}
+	text, key, sas := values[0], values[1], values[2]
+	if text != "" {
 		c, err := container.NewClientFromConnectionString(text, name, options)
 		if err != nil { // its text may quote a part of the input
 			return nil, fmt.Errorf("AZURE_STORAGE_CONNECTION_STRING can't be used; copy it again from the account's access keys")
@@ -83,14 +96,14 @@ func newClient(name, account string, options *container.ClientOptions) (*contain
 		endpoint = "https://" + account + ".blob.core.windows.net"
 	}
 	at := strings.TrimSuffix(endpoint, "/") + "/" + name
-	if key := os.Getenv("AZURE_STORAGE_KEY"); key != "" {
+	if key != "" {
 		cred, err := blob.NewSharedKeyCredential(account, key)
 		if err != nil {
 			return nil, fmt.Errorf("AZURE_STORAGE_KEY is no account key; it is base64 of 64 bytes")
 		}
 		return container.NewClientWithSharedKeyCredential(at, cred, options)
 	}
-	if sas := os.Getenv("AZURE_STORAGE_SAS_TOKEN"); sas != "" {
+	if sas != "" {
 		return container.NewClientWithNoCredential(at+"?"+strings.TrimPrefix(sas, "?"), options)
 	}
 	if strings.HasPrefix(endpoint, "http://") { // else the SDK would say so with each request, by an error without a type

@@ -12,6 +12,7 @@ import (
 	"iter"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
@@ -26,10 +27,11 @@ import (
 
 // blobs is the store on the blobs of a container whose names begin with root.
 type blobs struct {
-	client *container.Client
-	http   *http.Client
-	name   string // of the container
-	root   string // "" or with a slash at its end
+	connect func() (*container.Client, error) // with the credentials that are found then
+	current atomic.Pointer[container.Client]
+	http    *http.Client
+	name    string // of the container
+	root    string // "" or with a slash at its end
 }
 
 var _ store.Store = (*blobs)(nil)
@@ -48,7 +50,7 @@ func sum(p []byte) blob.TransferValidationType {
 func (s *blobs) Create(ctx context.Context, name string, body store.Body) error {
 	err := transfer.Begin(ctx, store.ValidateName(name))
 	if err == nil {
-		err = s.create(ctx, s.client.NewBlockBlobClient(s.root+name), body)
+		err = s.create(ctx, s.client().NewBlockBlobClient(s.root+name), body)
 	}
 	if err != nil {
 		return s.wrap(ctx, store.OpCreate, name, err)
@@ -107,7 +109,7 @@ func (s *blobs) read(ctx context.Context, name string, off, n int64) (io.ReadClo
 	}
 	return transfer.Read(ctx, transfer.Object{
 		Get: func(ctx context.Context, off, n int64) (io.ReadCloser, *int64, error) {
-			out, err := s.client.NewBlobClient(s.root+name).DownloadStream(ctx, &blob.DownloadStreamOptions{
+			out, err := s.client().NewBlobClient(s.root+name).DownloadStream(ctx, &blob.DownloadStreamOptions{
 				Range: blob.HTTPRange{Offset: off, Count: max(n, 0)}, // 0: to the end
 			})
 			if err != nil {
@@ -138,7 +140,7 @@ func (s *blobs) Stat(ctx context.Context, name string) (o store.Object, err erro
 func (s *blobs) stat(ctx context.Context, name string) (store.Object, error) {
 	short, cancel := context.WithTimeout(ctx, transfer.RequestTimeout)
 	defer cancel()
-	out, err := s.client.NewBlobClient(s.root+name).GetProperties(short, nil)
+	out, err := s.client().NewBlobClient(s.root+name).GetProperties(short, nil)
 	if err != nil {
 		return store.Object{}, err
 	}
@@ -160,7 +162,7 @@ func (s *blobs) List(ctx context.Context, prefix, after string) iter.Seq2[store.
 		if after != "" && after >= prefix {
 			options.StartFrom = to.Ptr(s.root + after) // inclusive, and ignored by some
 		}
-		for pages := s.client.NewListBlobsFlatPager(options); pages.More(); {
+		for pages := s.client().NewListBlobsFlatPager(options); pages.More(); {
 			page, err := s.page(ctx, pages.NextPage)
 			if err != nil {
 				fail(err)
@@ -201,7 +203,7 @@ func (s *blobs) Delete(ctx context.Context, name string) error {
 	if err == nil {
 		short, cancel := context.WithTimeout(ctx, transfer.RequestTimeout)
 		defer cancel()
-		_, err = s.client.NewBlobClient(s.root+name).Delete(short, nil)
+		_, err = s.client().NewBlobClient(s.root+name).Delete(short, nil)
 	}
 	if err == nil {
 		return nil

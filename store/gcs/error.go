@@ -22,7 +22,20 @@ func (b *bucket) wrap(ctx context.Context, op store.Op, name string, err error) 
 	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
 		err = fmt.Errorf("%w: %w", ended, brief(err))
 	}
+	if refusedCredentials(err) {
+		b.forget()
+	}
 	return fmt.Errorf("%s gs://%s/%s%s: %w", op, b.name, b.root, name, b.classify(op, err))
+}
+
+// refusedCredentials says that other credentials might have been accepted.
+func refusedCredentials(err error) bool {
+	var g *googleapi.Error
+	var token *oauth2.RetrieveError
+	if errors.As(err, &token) {
+		return token.Response != nil && token.Response.StatusCode < http.StatusInternalServerError && token.Response.StatusCode != http.StatusTooManyRequests
+	}
+	return errors.As(err, &g) && (g.Code == http.StatusUnauthorized || g.Code == http.StatusForbidden && !hasReason(g, "rateLimitExceeded", "userRateLimitExceeded") && !isKept(g))
 }
 
 // brief takes from an error what must not be seen or is too long: a transport's quotes the URL, which may name an upload that
@@ -95,6 +108,8 @@ func (b *bucket) classify(op store.Op, err error) error {
 		return permanent("a retention policy or a hold keeps the object; wait until its time is over, or release it")
 	case g.Code == http.StatusForbidden:
 		return permanent(fmt.Sprintf("bucket %s does not exist, or there is no permission %s; the role Storage Object User has what is needed", b.name, permissionOf[op]))
+	case g.Code == http.StatusNotImplemented || g.Code == http.StatusMethodNotAllowed:
+		return permanent("the service lacks something that seawal needs")
 	case g.Code == http.StatusBadRequest && !isDamage(g):
 		return permanent("the service refuses the request")
 	}

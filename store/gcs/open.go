@@ -115,6 +115,14 @@ func (b *bucket) newClient() (*storage.Client, error) {
 	return c, nil
 }
 
+// forget has the next request look for credentials anew: a file that was replaced, or another sign-in, is found. What is under way
+// goes on with the old ones, whose client isn't closed therefore; it holds nothing but the transport, which stays.
+func (b *bucket) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.client = nil
+}
+
 // Close implements store.Store.
 func (b *bucket) Close() error {
 	b.mu.Lock()

@@ -74,7 +74,7 @@ func (b *bucket) classify(op store.Op, err error) error {
 		return permanent("the object was moved to an archive; restore it there first")
 	case s == http.StatusForbidden:
 		return permanent("no permission " + permissionOf[op] + ", or no such bucket")
-	case s == http.StatusNotImplemented:
+	case s == http.StatusNotImplemented || s == http.StatusMethodNotAllowed:
 		return permanent("the service lacks something that seawal needs, most likely If-None-Match")
 	case c == "NoSuchKey" || s == http.StatusNotFound && (c == "" || c == "NotFound"):
 		return fmt.Errorf("%w: %w", store.ErrNotExist, err)
