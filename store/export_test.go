@@ -5,6 +5,7 @@ import "time"
 // FolderOptions is what tests change of the file store.
 type FolderOptions struct {
 	Link   func(oldpath, newpath string) error
+	Rename func(oldpath, newpath string) error // one that doesn't overwrite
 	Window int
 	Now    func() time.Time
 }
@@ -14,6 +15,9 @@ func OpenFolderWith(root string, o FolderOptions) Store {
 	s := newFileStore(root)
 	if o.Link != nil {
 		s.link = o.Link
+	}
+	if o.Rename != nil {
+		s.rename = o.Rename
 	}
 	if o.Window != 0 {
 		s.window = o.Window

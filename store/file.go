@@ -30,15 +30,18 @@ const copyBytes = 256 << 10
 // Create writes a temporary file in hiddenFolder, syncs it, and gives it its
 // name with link(2), which fails when the name is taken and is atomic on
 // every file system, NFS included; rename(2) would overwrite. Then it syncs the
-// folder. Where links are not supported (FAT, some FUSE and SMB mounts), Create
-// holds an exclusive lock, which the kernel drops when the process dies, while it
-// looks whether the name is free and renames: see claim in file_lock_unix.go.
+// folder. Where links are not supported (FAT, some FUSE and SMB mounts), it is a
+// rename(2) that the kernel refuses when the name is taken. Where the file system
+// knows neither (FUSE again, old kernels), Create holds an exclusive lock, which
+// the kernel drops when the process dies, while it looks whether the name is free
+// and renames: see claim in file_lock_unix.go. Without locks it is refused.
 //
 // Everything below root must be one file system.
 type fileStore struct {
 	root   string // absolute
 	now    func() time.Time
 	link   func(oldpath, newpath string) error // fsops.Link
+	rename func(oldpath, newpath string) error // fsops.RenameExclusive
 	window int                                 // listWindow
 
 	clean sync.Once // removes what killed processes left in hiddenFolder
@@ -84,7 +87,7 @@ func OpenFolder(path string) (Store, error) {
 }
 
 func newFileStore(root string) *fileStore {
-	return &fileStore{root: root, now: time.Now, link: fsops.Link, window: listWindow, synced: map[string]bool{}}
+	return &fileStore{root: root, now: time.Now, link: fsops.Link, rename: fsops.RenameExclusive, window: listWindow, synced: map[string]bool{}}
 }
 
 func (s *fileStore) path(name string) string { return filepath.Join(s.root, filepath.FromSlash(name)) }
@@ -156,7 +159,9 @@ func (s *fileStore) taken(final string) (bool, error) {
 func (s *fileStore) publish(tmp, final string) error {
 	err := s.link(tmp, final)
 	if linkUnsupported(err) {
-		err = s.claim(tmp, final)
+		if err = s.rename(tmp, final); linkUnsupported(err) {
+			err = s.claim(tmp, final)
+		}
 	}
 	switch {
 	case errors.Is(err, fs.ErrExist):

@@ -77,6 +77,28 @@ func TestFolderThatIsGone(t *testing.T) {
 	}
 }
 
+// The disk is unmounted between two folders of a listing: what it has not come to isn't absent, and the listing is no whole one.
+func TestFolderThatGoesWhileItIsListed(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "mount")
+	s := openFolder(t, root)
+	for _, name := range []string{"replica.json", "a/1", "b/1"} {
+		create(t, s, name, "content")
+	}
+	var failed error
+	for o, err := range s.List(t.Context(), "", "") {
+		if failed = err; o.Name == "a/1" {
+			move(t, root, root+"-away")
+		}
+	}
+	if !errors.Is(failed, store.ErrGone) {
+		t.Errorf("list: %v, want %v", failed, store.ErrGone)
+	}
+	move(t, root+"-away", root)
+	if names := list(t, s, "", ""); len(names) != 3 {
+		t.Errorf("back: %q", names)
+	}
+}
+
 // The folder for temporary files isn't the replica: that somebody removes it is no reason to stop.
 func TestHiddenFolderIsRemoved(t *testing.T) {
 	root := t.TempDir()

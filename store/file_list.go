@@ -51,7 +51,7 @@ func (s *fileStore) readFolder(ctx context.Context, rel string, each func(tree.E
 	dir, err := os.Open(s.path(rel))
 	if err != nil {
 		if err = s.absent(err); errors.Is(err, ErrNotExist) {
-			err = nil
+			err = s.isThere(false) // unmounted between two folders, the listing would end too early and look whole
 		}
 		return err
 	}

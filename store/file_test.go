@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,10 +34,22 @@ func noLinks(_, newpath string) error {
 	return &os.LinkError{Op: "link", New: newpath, Err: syscall.EPERM}
 }
 
+// noRename is a rename that could not overwrite, on a file system that has none.
+func noRename(_, newpath string) error {
+	return &os.LinkError{Op: "rename", New: newpath, Err: syscall.ENOTSUP}
+}
+
+// withoutLinks are the ways to create a name only once where there are no hard links.
+var withoutLinks = map[string]store.FolderOptions{
+	"rename": {Link: noLinks}, "lock": {Link: noLinks, Rename: noRename},
+}
+
 func TestFileStoreWithoutLinks(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) store.Store {
-		return store.OpenFolderWith(t.TempDir(), store.FolderOptions{Link: noLinks})
-	})
+	for name, o := range withoutLinks {
+		t.Run(name, func(t *testing.T) {
+			storetest.Run(t, func(t *testing.T) store.Store { return store.OpenFolderWith(t.TempDir(), o) })
+		})
+	}
 }
 
 // TestStack runs the suite through every decorator at once.
@@ -76,7 +89,9 @@ func list(t *testing.T, s store.Store, prefix, after string) (names []string) {
 
 // TestFileStoreRaceOfHandles races creates through stores of their own, as processes would.
 func TestFileStoreRaceOfHandles(t *testing.T) {
-	for name, o := range map[string]store.FolderOptions{"link": {}, "lock": {Link: noLinks}} {
+	ways := maps.Clone(withoutLinks)
+	ways["link"] = store.FolderOptions{}
+	for name, o := range ways {
 		t.Run(name, func(t *testing.T) {
 			root := filepath.Join(t.TempDir(), "new")
 			for round := range 10 {

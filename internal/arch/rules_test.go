@@ -92,6 +92,7 @@ var entry = map[string][]string{
 	"github.com/zeebo/xxh3":                   {"internal/segment", "internal/pagesum", "internal/replica"},
 	"github.com/spf13/cobra":                  {"cmd"},
 	"github.com/schollz/progressbar/v3":       {"cmd", "bench"},
+	"golang.org/x/sys":                        {"internal/fsops"},
 	"golang.org/x/term":                       {"cmd", "bench"},
 	"github.com/HdrHistogram/hdrhistogram-go": {"bench"},
 	"github.com/prometheus/client_golang":     {metrics},

@@ -66,6 +66,16 @@ func Rename(from, to string) error {
 	return err
 }
 
+// RenameExclusive gives a file another name, unless a file has that (fs.ErrExist). The error is errors.ErrUnsupported where the
+// system or the file system can't do that in one step.
+func RenameExclusive(from, to string) error {
+	err := renameExclusive(from, to)
+	if err == nil {
+		tell(Event{Op: OpRename, Path: from, To: to})
+	}
+	return err
+}
+
 // Link gives a file one more name, unless a file has that.
 func Link(from, to string) error {
 	err := os.Link(from, to)

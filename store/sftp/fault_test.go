@@ -222,6 +222,42 @@ func TestFolderIsGone(t *testing.T) {
 	}
 }
 
+// The disk is unmounted while it is listed, or before: what is missing then isn't absent, and the listing is no whole one.
+func TestFolderIsGoneWhileItIsListed(t *testing.T) {
+	s, _, dir := proxied(t, sftp.Options{})
+	for _, name := range []string{"replica.json", "a/1", "b/1"} {
+		if err := put(t, s, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, at := range []string{"", "a/1"} {
+		var err error
+		if at == "" {
+			err = os.Rename(dir, dir+"-away")
+		}
+		for o, lerr := range s.List(t.Context(), "", "") {
+			if err = errors.Join(err, lerr); o.Name == at && lerr == nil {
+				err = errors.Join(err, os.Rename(dir, dir+"-away"))
+			}
+		}
+		if !errors.Is(err, store.ErrGone) {
+			t.Errorf("gone at %q: %v, want %v", at, err, store.ErrGone)
+		}
+		if err := os.Rename(dir+"-away", dir); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, err := range s.List(t.Context(), "", "") {
+			if n++; err != nil {
+				t.Errorf("back: %v", err)
+			}
+		}
+		if n != 3 {
+			t.Errorf("back: %d objects", n)
+		}
+	}
+}
+
 // The same for a process that has only read so far: it has yet to make its folders.
 func TestFolderIsGoneBeforeTheFirstCreate(t *testing.T) {
 	server := testserver.SFTP(t)

@@ -68,7 +68,8 @@ func (s *files) readFolder(ctx context.Context, rel string, each func(tree.Entry
 		})
 	})
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		// Unmounted between two folders, the listing would end too early and look whole.
+		return s.with(ctx, func(c *session) error { return s.isThere(ctx, c) })
 	}
 	return err
 }
