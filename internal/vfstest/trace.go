@@ -43,6 +43,7 @@ type Trace struct {
 
 	mu    sync.Mutex // guards the fields below
 	paths map[uint32]string
+	buf   []C.TraceEvent // of Take, which is called so often that it would be most of what a test allocates
 }
 
 // Register adds a VFS called name over the one called lower, "" for SQLite's
@@ -115,13 +116,16 @@ func (t *Trace) Take() Log {
 	var (
 		log  Log
 		lost uint64
-		buf  [256]C.TraceEvent
 	)
+	if t.buf == nil {
+		t.buf = make([]C.TraceEvent, 256)
+	}
+	buf := t.buf // a slice: of an array the check of what is passed to C would make a copy
 	for {
 		var nLost C.sqlite3_uint64
 		n := int(C.seawalTraceTake(t.vfs, &buf[0], C.int(len(buf)), &nLost))
 		lost += uint64(nLost)
-		for i := range buf[:n] {
+		for i := range n {
 			log = append(log, t.eventLocked(&buf[i]))
 		}
 		if n == 0 {
