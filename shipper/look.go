@@ -296,7 +296,7 @@ func (s *Shipper) notice(text string) {
 
 // untilLook is how long it is until the next look; negative: there is none.
 func (s *Shipper) untilLook() time.Duration {
-	if s.cfg.NoLook || s.looking || s.isClosing() {
+	if s.cfg.NoLook || s.looking || s.unbegun || s.isClosing() {
 		return -1
 	}
 	s.hurryLook()

@@ -138,6 +138,20 @@ func (s *Shipper) due() bool {
 	return !time.Now().Before(s.nextDue)
 }
 
+// untilDue is how long it is until the open batch closes by the cadence; negative: it is another event that closes it, such as the end of
+// the upload that a batch somebody waits for is held back for. Asking again at once would only burn a processor, for as long as an outage lasts.
+func (s *Shipper) untilDue() time.Duration {
+	if s.batch == nil || s.batch.last == 0 || len(s.uploads) > 0 {
+		return -1
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.urgent > s.closed && s.flying > 0 {
+		return -1
+	}
+	return max(0, time.Until(s.nextDue))
+}
+
 func (s *Shipper) landedAll() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -157,11 +171,7 @@ func (s *Shipper) wait(ctx context.Context, timer *time.Timer, quiet int) error 
 		if !s.src.Idle() {
 			return nil
 		}
-		sleep = -1
-		if s.batch != nil && len(s.uploads) == 0 {
-			sleep = max(0, time.Until(s.nextDue))
-		}
-		if sleep < 0 {
+		if sleep = s.untilDue(); sleep < 0 {
 			sleep = s.untilLook()
 			if scrub := s.untilScrub(); s.batch == nil && scrub >= 0 && (sleep < 0 || scrub < sleep) {
 				sleep = scrub
