@@ -37,6 +37,7 @@ type request struct {
 	force       bool
 	check       string
 	quiet       bool
+	timeout     time.Duration
 
 	target     restore.Target
 	checkLevel restore.Check
@@ -60,6 +61,9 @@ logically sound is for "PRAGMA integrity_check" to say. none trusts the objects'
 while a process has it open: when it begins, and again right before it replaces the file, which
 is locked from then on. A process that is idle in a rollback journal mode holds no lock;
 it is found on Linux if it is of the same user, or for root. Stop others first.
+
+--timeout is for a store that doesn't answer, or stops in the middle of an answer; it bounds no
+transfer that gets on. A store that answers with errors is given up after 20 attempts.
 
 Exit codes: 0 done, 1 failed (of --list: nothing can be restored), 2 wrong usage, 3 no such replica or point.`
 
@@ -116,6 +120,7 @@ func (a *app) command(r *request) *cobra.Command {
 	f.BoolVar(&r.force, "force", false, "replace an existing output")
 	f.StringVar(&r.check, "check", restore.CheckQuick.String(), "what to verify: `none|quick|full`")
 	f.BoolVar(&r.quiet, "quiet", false, "no progress and no summary; warnings and errors only")
+	f.DurationVar(&r.timeout, "timeout", cli.Patience, "give up when nothing has come from the store for `D`, such as 30s; 0: never")
 	return cmd
 }
 
@@ -145,6 +150,9 @@ func (r *request) validate(args []string, given func(flag string) bool, now time
 	}
 	if r.thorough && !r.list && !r.dryRun {
 		return cli.Usagef("--thorough goes with --list or --dry-run: a restore looks at every segment")
+	}
+	if r.timeout < 0 {
+		return cli.Usagef("--timeout %v: want 0 or more", r.timeout)
 	}
 	if r.ifMissing && r.force {
 		return cli.Usagef("--if-missing and --force don't go together")

@@ -18,7 +18,7 @@ const (
 
 // failure is an error as JSON: {"error": {...}}.
 type failure struct {
-	Kind    string         `json:"kind"` // usage, no_replica, no_point, object, exists, in_use, interrupted or failed
+	Kind    string         `json:"kind"` // usage, no_replica, no_point, object, exists, in_use, silent, interrupted or failed
 	Message string         `json:"message"`
 	Exit    int            `json:"exit_code"`
 	Object  string         `json:"object,omitempty"` // what is missing or damaged
@@ -36,7 +36,10 @@ func classify(err error) failure {
 	var usage *cli.UsageError
 	var point *restore.PointError
 	var object *restore.ObjectError
+	var silent *cli.SilentError
 	switch {
+	case errors.As(err, &silent):
+		f.Kind = "silent"
 	case errors.As(err, &usage):
 		f.Kind, f.Exit = "usage", exitUsage
 	case errors.Is(err, restore.ErrNoReplica):

@@ -15,7 +15,9 @@ func (a *app) run(ctx context.Context, r *request) error {
 	if r.json {
 		failed = nil
 	}
-	return a.stores.With(ctx, r.url, failed, func(ctx context.Context, s store.Store) error {
+	stores := a.stores
+	stores.Patience = r.timeout
+	return stores.With(ctx, r.url, failed, func(ctx context.Context, s store.Store) error {
 		switch {
 		case r.list:
 			return a.list(ctx, s, r)

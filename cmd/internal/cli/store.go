@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"seawal/store"
 )
@@ -16,6 +17,8 @@ const giveUp = 20
 type Stores struct {
 	Open  func(ctx context.Context, rawURL string) (store.Store, error)
 	Clock store.Clock // for the waits between attempts; nil: the system's
+
+	Patience time.Duration // how long a store that is read may be silent; 0: for ever
 }
 
 // With calls f with the store at a URL. Requests that fail are repeated until giveUp, and told to failed (nil: to nobody) now
@@ -23,14 +26,29 @@ type Stores struct {
 func (o Stores) With(ctx context.Context, rawURL string, failed func(store.Failure), f func(ctx context.Context, s store.Store) error) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	dog := newWatchdog(o.Patience, cancel)
+	defer func() {
+		var gone *unreachableError
+		var silent *SilentError
+		switch cause := context.Cause(ctx); {
+		case err == nil:
+		case errors.As(cause, &gone):
+			err = gone
+		case errors.As(cause, &silent):
+			err = silent
+		}
+	}()
+	opened := dog.wait("open " + store.Redact(rawURL))
 	raw, err := o.Open(ctx, rawURL)
+	opened(err)
 	if errors.Is(err, store.ErrScheme) {
 		return &UsageError{err}
 	}
 	if err != nil {
 		return err
 	}
-	s := store.Stack(raw, store.StackOptions{Retry: store.RetryPolicy{Clock: o.Clock, OnError: func(f store.Failure) {
+	s := watched{store.Stack(raw, store.StackOptions{Retry: store.RetryPolicy{Clock: o.Clock, OnError: func(f store.Failure) {
+		dog.failed(f.Err)
 		switch {
 		case f.Wait == 0: // comes back as the error
 		case f.Attempt >= giveUp:
@@ -38,14 +56,8 @@ func (o Stores) With(ctx context.Context, rawURL string, failed func(store.Failu
 		case f.Attempt%5 == 1 && failed != nil:
 			failed(f)
 		}
-	}}})
-	defer func() {
-		var gone *unreachableError
-		if err != nil && errors.As(context.Cause(ctx), &gone) {
-			err = gone
-		}
-		err = errors.Join(err, s.Close())
-	}()
+	}}}), dog}
+	defer func() { err = errors.Join(err, s.Close()) }()
 	return f(ctx, s)
 }
 
