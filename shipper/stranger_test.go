@@ -10,6 +10,7 @@ import (
 
 	"seawal/internal/reliability"
 	"seawal/internal/replica"
+	"seawal/internal/segment"
 )
 
 // template is a world with a database of 200 pages that was shipped and went on, and what its first process found.
@@ -50,6 +51,7 @@ func TestStrangerFromTheSameTemplate(t *testing.T) {
 				}
 				before := w.objects()
 				defer func() { _ = b.kill() }() // where something was wrong
+				b.cfg.Adopt = segment.NewID()   // says nothing of this replica
 				b.start()
 				b.src.commit(CommitFrames, b.tx(1))
 				_, err := b.sh.Position(t.Context())
