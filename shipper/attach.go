@@ -308,6 +308,9 @@ func (s *Shipper) startRoot(ctx context.Context, newest replica.Timeline, damage
 			s.noticeTimeline(newest.Timeline, replica.Pos{}, damage)
 		}
 	}
+	if damage == "" {
+		s.noticeNew()
+	}
 	s.setPageSize(p.PageSize())
 	s.publish(replica.Pos{Timeline: newest.Timeline}, 1)
 	killpoint.Hit("shipper/snapshot-before")

@@ -47,6 +47,9 @@ type Config struct {
 	OtherDirs []string
 	Only      bool
 
+	// Former are those of OtherDirs whose URL the database has no more: a replica that is begun beside them is told of.
+	Former []Former
+
 	// Adopt is the id of a replica that a person has said to be this database's: without a state directory only what is exact proves that.
 	// Where pages of the file are known to be damaged it says that they are right as they are, and the difference is shipped.
 	// BeganEmpty says that the database was missing or empty when it was opened: then no replica with content is its.

@@ -76,7 +76,8 @@ func (d *database) newLink(ctx context.Context, url string, i int, c *cursor, lo
 	l.source = &source{cursor: c, tap: d.tap, path: d.path, index: i, dial: d.dialReader}
 	l.shipper, err = shipper.New(shipper.Config{
 		Source: l.source, DBPath: d.path, StateDir: l.folder, OtherDirs: otherStateFolders(d.path, l.folder), Only: len(d.replicas) == 1,
-		Adopt: adopted, BeganEmpty: d.isNew, LogKept: d.found[url].logKept, NoLook: d.cfg.Look == LookOff,
+		Former: formerReplicas(d.path, d.replicas),
+		Adopt:  adopted, BeganEmpty: d.isNew, LogKept: d.found[url].logKept, NoLook: d.cfg.Look == LookOff,
 		Interval: d.cfg.Interval,
 		Logger:   log.With("replica", store.Redact(url)), Found: d.found[url].text, Judgement: d.found[url].judgement, RetryWait: d.cfg.retryWait, BatchBytes: d.cfg.batchBytes,
 		Open: func(_ context.Context, onError func(store.Failure)) (store.Store, error) {

@@ -15,6 +15,7 @@ import (
 
 	"seawal/internal/fsops"
 	"seawal/shipper"
+	"seawal/store"
 )
 
 // replicaFile is a file of a state folder that says, for a person and for stateFolder, of which replica it is.
@@ -92,6 +93,16 @@ func lockFolder(dir string) (unlock func()) {
 			return func() { f.Close() } // nothing was written
 		}
 	}
+}
+
+// formerReplicas are the URLs that a database was replicated to, but for those that it has now.
+func formerReplicas(path string, replicas []string) (all []shipper.Former) {
+	for _, dir := range otherStateFolders(path, "") {
+		if url := folderOf(dir); !slices.Contains(replicas, url) {
+			all = append(all, shipper.Former{Dir: dir, URL: store.Redact(url)})
+		}
+	}
+	return all
 }
 
 // otherStateFolders are those of a database's other replicas, present and former.

@@ -118,6 +118,30 @@ func TestReplicaMovedToAnotherURL(t *testing.T) {
 	}
 }
 
+// A database is opened with a URL that has no replica: it begins one, and is told what is left behind, by its URL. A second URL beside the first
+// one leaves nothing behind.
+func TestNewReplicaAtAnotherURL(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "app.db")
+	a, b, c := "file://"+dir+"/a", "file://"+dir+"/b", "file://"+dir+"/c"
+	if st := round(t, path, 1, a); st.Notice != "" {
+		t.Errorf("the first one: %q", st.Notice)
+	}
+	if st := round(t, path, 1, b); !strings.Contains(st.Notice, "a new replica") || !strings.Contains(st.Notice, a) {
+		t.Errorf("another one: %q", st.Notice)
+	}
+	if st := round(t, path, 0, a); strings.Contains(st.Notice, "a new replica") {
+		t.Errorf("the first one again: %q", st.Notice)
+	}
+	other := filepath.Join(dir, "other.db")
+	round(t, other, 1, c)
+	for _, r := range round(t, other, 1, c, "file://"+dir+"/d").Replicas {
+		if r.Notice != "" {
+			t.Errorf("one more: %q", r.Notice)
+		}
+	}
+}
+
 // A copy of a replica that was made earlier than its last transactions is shipped what it lacks, and the two don't disturb each other.
 func TestOldCopyOfAReplicaAtAnotherURL(t *testing.T) {
 	dir := t.TempDir()
