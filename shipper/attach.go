@@ -89,7 +89,7 @@ func (s *Shipper) attach(ctx context.Context) error {
 	}
 	defer s.closePinned(p)
 	if p.PageCount() == 0 {
-		if err := s.mayBegin(ctx, rep); err != nil {
+		if err := s.mayBegin(ctx, rep); err != nil && !(errors.Is(err, ErrOtherDatabase) && s.isRecreated(rep)) {
 			return err
 		}
 		s.closePinned(p) // a source has one pinned state at a time

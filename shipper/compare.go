@@ -125,6 +125,8 @@ func (s *Shipper) compare(ctx context.Context, o origin, table *pagesum.Table, p
 // timeline of its own; "": what the replica has up to there is from here, and the difference leads on from it.
 func (s *Shipper) whyApart(end origin) string {
 	switch {
+	case s.anew() != "":
+		return s.anew()
 	case s.state != nil && s.cfg.Judgement.Replaced:
 		return fmt.Sprintf("%s, and the database is at no point of the replica up to %v", s.cfg.Judgement.Reason, end.pos)
 	case s.mayHaveLost(end.pos):
@@ -133,6 +135,9 @@ func (s *Shipper) whyApart(end origin) string {
 	case s.state != nil && !s.isOurs(end):
 		return fmt.Sprintf("the database is at no point of the replica up to %v, of which no more than what leads to %v is known to be from here: "+
 			"a clone of this machine ships too, or the state folder is an older one", end.pos, s.shippedHere())
+	case s.isRecreated(s.rep):
+		// Another database may have been made in its place: a file system gives a new file the inode of the old one.
+		return fmt.Sprintf("the database is at no point of the replica up to %v: it was made again, replaced, or written by another program", end.pos)
 	}
 	return ""
 }

@@ -46,6 +46,9 @@ var causes = []struct {
 	{WordNotReplicated, func(st *Status) string {
 		return when(st.Mode == ModeStopped, "nothing is shipped from here any more: %v", st.Err)
 	}},
+	{WordNotReplicated, func(st *Status) string {
+		return when(st.ending != nil, "what is committed from now on is not shipped: %v", st.ending)
+	}},
 	{WordGone, func(st *Status) string {
 		return when(errors.Is(st.Err, ErrReplicaGone), "%v", st.Err)
 	}},

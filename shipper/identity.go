@@ -111,7 +111,7 @@ func (s *Shipper) mayBegin(ctx context.Context, rep replica.Replica) error {
 	}
 	o, err := s.findOrigin(ctx, rep, all)
 	if err == nil && !o.pos.IsZero() || replica.IsDamage(err) {
-		return fmt.Errorf("%w: replica %v exists, and %s is empty; run restore, or use another URL", ErrOtherDatabase, rep.ID, s.cfg.DBPath)
+		return fmt.Errorf("%w: replica %v exists, and %s is empty; run restore, or use another URL, or open it with _recreated=new-timeline to begin anew in it", ErrOtherDatabase, rep.ID, s.cfg.DBPath)
 	}
 	return err
 }

@@ -11,4 +11,6 @@ func showStandby(string) (*lock, error) { return &lock{}, nil }
 
 func hasStandby(string) bool { return false }
 
+func (*lock) isUnlinked() bool { return false }
+
 func (*lock) release() {}

@@ -51,4 +51,14 @@ func hasStandby(path string) bool {
 	return errors.Is(err, ErrLocked)
 }
 
+// isUnlinked says that the file of the lock was removed.
+func (l *lock) isUnlinked() bool {
+	fi, err := l.f.Stat()
+	if err != nil {
+		return false
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	return ok && st.Nlink == 0
+}
+
 func (l *lock) release() { l.f.Close() } // nothing was written

@@ -56,6 +56,10 @@ type Config struct {
 	Adopt      segment.ID
 	BeganEmpty bool
 
+	// Recreated says that whatever is at DBPath is the database of a replica that was made for that path: removed and made again, or
+	// replaced, it goes on there on a new timeline.
+	Recreated bool
+
 	// LogKept says that the process before had brought the WAL into the file (KeepLog), so that nothing is lost when it is done again.
 	LogKept bool
 
@@ -128,6 +132,7 @@ type Shipper struct {
 	began int64  // when Start was called, unix nanoseconds
 	state *state // nil until the state folder is read
 	lock  *lock
+	file  *fileID        // the database file when the Shipper was made; nil: not known
 	table *pagesum.Table // of the last transaction encoded
 	scrub scrub          // of the database file
 
@@ -239,6 +244,7 @@ func New(cfg Config) (*Shipper, error) {
 		stat:     statusRecord{mode: ModeAttaching},
 		rank:     rank{tried: make(chan struct{})},
 	}
+	s.file = identify(cfg.DBPath)
 	s.sharer, _ = cfg.Source.(Sharer)
 	if cfg.Found != "" {
 		s.noticeLocked(cfg.Found)

@@ -82,6 +82,9 @@ func (s *Shipper) openFolder() error {
 	if s.lock != nil {
 		return nil
 	}
+	if err := s.errFileGone(); err != nil {
+		return err
+	}
 	dir := s.cfg.StateDir
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make state folder: %w", err)
@@ -237,6 +240,10 @@ func writeFile(path string, write func(*os.File) error) error {
 
 // saveState writes the state, as of this boot of the machine and of the file that the database is now.
 func (s *Shipper) saveState(st *state) error {
+	if err := s.errFileGone(); err != nil {
+		return err
+	}
+	defer s.dropLateState()
 	st.Boot, st.File, st.Log = machine.Last(s.cfg.DBPath).ID, identify(s.cfg.DBPath), identify(s.cfg.DBPath+"-wal")
 	if st.Synced.IsZero() {
 		st.Synced = s.synced
@@ -283,6 +290,10 @@ func (s *Shipper) prepareState(b *batch) bool {
 }
 
 func (s *Shipper) writeTable() error {
+	if err := s.errFileGone(); err != nil {
+		return err
+	}
+	defer s.dropLateState()
 	return writeFile(filepath.Join(s.cfg.StateDir, pagesFile+newSuffix), func(f *os.File) error {
 		w := bufio.NewWriterSize(f, 256<<10)
 		_, err := s.table.WriteTo(w)

@@ -62,6 +62,8 @@ type Status struct {
 	Notice     string    // the last thing out of the ordinary that was found, and what was done about it; "": nothing
 	NoticeTime time.Time // when
 
+	ending error // why it ends once what is captured is shipped, which an outage puts off
+
 	Damaged string // what is wrong with the database file: pages that no transaction wrote; "": nothing is known to be
 }
 
@@ -141,6 +143,7 @@ func (s *Shipper) Status() Status {
 	if st.LagTx > 0 && oldest > 0 {
 		st.Lag = max(0, time.Since(time.Unix(0, oldest)))
 	}
+	st.ending = s.ending
 	st.Health = health(&st)
 	return st
 }

@@ -17,12 +17,28 @@ import (
 
 // stranger is the error for a database that is not proven to be the replica's.
 func (s *Shipper) stranger(rep replica.Replica, why string) error {
-	return fmt.Errorf("%w: %s; use another URL for %s (_replica=…), or move the old replica away; "+
-		"if this database is to go on in it all the same, on a new timeline, say _adopt=%v", ErrOtherDatabase, why, s.cfg.DBPath, rep.ID)
+	return fmt.Errorf("%w: %s; use another URL for %s (_replica=…), or move the old replica away, or get its database back (restore --force URL %[3]s); "+
+		"if this database is to go on in it all the same, on a new timeline, say _adopt=%v, or _recreated=new-timeline where that is to hold for every file that is put at this path",
+		ErrOtherDatabase, why, s.cfg.DBPath, rep.ID)
 }
 
-// isAdopted says that a person has named the replica as this database's.
-func (s *Shipper) isAdopted(rep replica.Replica) bool { return s.cfg.Adopt == rep.ID }
+// isAdopted says that a person has named the replica as this database's, by its id or by its path.
+func (s *Shipper) isAdopted(rep replica.Replica) bool {
+	return s.cfg.Adopt == rep.ID || s.isRecreated(rep)
+}
+
+// isRecreated says that a person has named whatever is at the path of a replica's database as that database.
+func (s *Shipper) isRecreated(rep replica.Replica) bool {
+	return s.cfg.Recreated && (rep.Path == s.cfg.DBPath || rep.Path == "" && s.state != nil)
+}
+
+// anew is why a timeline is opened for a database that began empty in this process; "" for another one.
+func (s *Shipper) anew() string {
+	if s.cfg.BeganEmpty && s.isRecreated(s.rep) {
+		return "the database was removed, and made again under its name"
+	}
+	return ""
+}
 
 // suspect says why a replica that the state directory doesn't know can't be this database's, whatever that holds: it has something and the
 // database began empty, or it was only begun, for another database.
@@ -37,7 +53,8 @@ func (s *Shipper) suspect(ctx context.Context, rep replica.Replica) error {
 		return s.stranger(rep, fmt.Sprintf("it is that of %q, which is here too", other))
 	case errors.Is(err, ErrOtherDatabase) && s.cfg.BeganEmpty:
 		return fmt.Errorf("%w: %s was missing or empty when it was opened, and replica %v holds a database: nothing of it is overwritten; "+
-			"give the new database a URL of its own (_replica=…), or move it away and open with _restore=if-missing to go on with the old one",
+			"give the new database a URL of its own (_replica=…), or move it away and open with _restore=if-missing to go on with the old one, "+
+			"or open it with _recreated=new-timeline to go on with the new one in the same replica",
 			ErrReplicaExists, s.cfg.DBPath, rep.ID)
 	case errors.Is(err, ErrOtherDatabase):
 		return nil

@@ -62,6 +62,18 @@ const (
 	BehindFork Behind = "fork"
 )
 
+// Recreated says what happens when the file at a database's path isn't the one that its replica is of, and nothing proves that it comes from there:
+// it was removed and is made again (tests, caches, job queues), or it was moved away and an application's own backup was put in its place.
+type Recreated string
+
+const (
+	// RecreatedRefuse: it isn't replicated, or, while the file is missing, not opened, until a person has said what is meant.
+	RecreatedRefuse Recreated = "refuse"
+	// RecreatedNewTimeline: whatever is at the path is the database. It goes on in the replica on a new timeline, and what was there before stays
+	// readable on the old one. A replica that was made for a database at another path is refused all the same.
+	RecreatedNewTimeline Recreated = "new-timeline"
+)
+
 // Checkpoint says who runs checkpoints.
 type Checkpoint string
 
@@ -127,6 +139,7 @@ type Config struct {
 	DurabilityTimeout time.Duration
 	Restore           Restore    // _restore; "": RestoreNever
 	Behind            Behind     // _behind; "": BehindRoll, and BehindRefuse with Remote durability
+	Recreated         Recreated  // _recreated; "": RecreatedRefuse
 	OnFull            OnFull     // _on_full; "": Squash
 	Checkpoint        Checkpoint // _checkpoint; "": CheckpointSeawal
 	Look              Look       // _look; "": LookOn
@@ -183,6 +196,7 @@ func (c Config) withDefaults() Config {
 		setDefault(&c.Behind, BehindRefuse)
 	}
 	setDefault(&c.Behind, BehindRoll)
+	setDefault(&c.Recreated, RecreatedRefuse)
 	setDefault(&c.OnFull, Squash)
 	setDefault(&c.Checkpoint, CheckpointSeawal)
 	setDefault(&c.Look, LookOn)
@@ -237,6 +251,7 @@ func (c Config) validate() error {
 	}{
 		{"Durability (_durability)", string(c.Durability), []string{string(Async), string(Remote)}},
 		{"Restore (_restore)", string(c.Restore), []string{string(RestoreNever), string(RestoreIfMissing)}},
+		{"Recreated (_recreated)", string(c.Recreated), []string{string(RecreatedRefuse), string(RecreatedNewTimeline)}},
 		{"OnFull (_on_full)", string(c.OnFull), []string{string(Squash), string(Block)}},
 		{"Checkpoint (_checkpoint)", string(c.Checkpoint), []string{string(CheckpointSeawal), string(CheckpointApp)}},
 		{"Look (_look)", string(c.Look), []string{string(LookOn), string(LookOff)}},

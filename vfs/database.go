@@ -253,9 +253,11 @@ func prepareFrom(ctx context.Context, path, url string, t target) (restored bool
 		return false, nil
 	case errors.Is(err, store.ErrNotExist):
 		return false, expect(path, url, cfg, segment.ID{}, err)
+	case err == nil && cfg.Restore == RestoreNever && cfg.Recreated == RecreatedNewTimeline:
+		return false, nil // the shipper looks whether that was made for this path
 	case err == nil && cfg.Restore == RestoreNever:
 		return false, fmt.Errorf("%w: %s is missing or empty and %s holds a database; open with _restore=if-missing to rebuild the file, "+
-			"or use another replica URL for a new database", ErrReplicaExists, path, store.Redact(url))
+			"or with _recreated=new-timeline to begin anew in the same replica, or use another replica URL for a new database", ErrReplicaExists, path, store.Redact(url))
 	case err != nil && cfg.Restore == RestoreNever:
 		cfg.logger().Warn("the replica can't be read; the new database will be compared with it later",
 			"database", path, "replica", store.Redact(url), "error", err)

@@ -191,6 +191,7 @@ func (t *target) params() []param {
 		{"_durability", text((*string)(&t.cfg.Durability))},
 		{"_restore", text((*string)(&t.cfg.Restore))},
 		{"_behind", text((*string)(&t.cfg.Behind))},
+		{"_recreated", text((*string)(&t.cfg.Recreated))},
 		{"_on_full", text((*string)(&t.cfg.OnFull))},
 		{"_checkpoint", text((*string)(&t.cfg.Checkpoint))},
 		{"_adopt", text(&t.cfg.Adopt)},

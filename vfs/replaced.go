@@ -26,10 +26,10 @@ func (s *source) checkFile() error {
 			return nil
 		}
 		return fmt.Errorf("%w: another process has cut %s to nothing; what came before is in the replica: close the database, remove the empty file and its -wal, "+
-			"and open it with _restore=if-missing", shipper.ErrReplaced, s.path)
+			"and open it with _restore=if-missing, or with _recreated=new-timeline to begin anew", shipper.ErrReplaced, s.path)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: %s was deleted; the open connections write to the deleted file, and that is shipped no more: close the database, remove its -wal, "+
-			"and open it with _restore=if-missing", shipper.ErrReplaced, s.path)
+			"and open it with _restore=if-missing, or with _recreated=new-timeline to begin anew", shipper.ErrReplaced, s.path)
 	}
 	return fmt.Errorf("%w: %s is another file now; the open connections write to the old one, and that is shipped no more: close the database, remove its -wal and -shm, "+
 		"which belong to the old file, and open it again to ship the new one as a difference", shipper.ErrReplaced, s.path)

@@ -77,7 +77,7 @@ func (d *database) newLink(ctx context.Context, url string, i int, c *cursor, lo
 	l.shipper, err = shipper.New(shipper.Config{
 		Source: l.source, DBPath: d.path, StateDir: l.folder, OtherDirs: otherStateFolders(d.path, l.folder), Only: len(d.replicas) == 1,
 		Former: formerReplicas(d.path, d.replicas),
-		Adopt:  adopted, BeganEmpty: d.isNew, LogKept: d.found[url].logKept, NoLook: d.cfg.Look == LookOff,
+		Adopt:  adopted, BeganEmpty: d.isNew, LogKept: d.found[url].logKept, Recreated: d.cfg.Recreated == RecreatedNewTimeline, NoLook: d.cfg.Look == LookOff,
 		Interval: d.cfg.Interval,
 		Logger:   log.With("replica", store.Redact(url)), Found: d.found[url].text, Judgement: d.found[url].judgement, RetryWait: d.cfg.retryWait, BatchBytes: d.cfg.batchBytes,
 		Open: func(_ context.Context, onError func(store.Failure)) (store.Store, error) {
