@@ -387,3 +387,55 @@ func (h *history) change(name string, change func(b []byte) []byte) {
 		h.ok(h.store.Create(context.Background(), name, store.BytesBody(change(b))))
 	}
 }
+
+// A database shrinks and grows again within a slot: what was cut off doesn't come back, whether or not the page that is there
+// again is listed, and whether or not it was put aside.
+func TestShrinksAndGrows(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		listed bool // the page that comes back is
+		made   int  // merged segments of level 1
+	}{
+		{"listed", true, 1},
+		{"not listed", false, 2}, // one up to the smallest size, and one from there
+	} {
+		for _, memory := range []int{1, 1 << 20} {
+			t.Run(c.name, func(t *testing.T) {
+				h := newHistory(t, t, 5)
+				write := func(count int, pages ...int) {
+					h.transaction(time.Second, 1, count, func(page int, image []byte) bool {
+						image[h.tx%modelPage]++
+						return slices.Contains(pages, page)
+					})
+					h.ship()
+				}
+				write(4, 1, 2, 3, 4)
+				h.clock = h.clock.Add(10 * time.Minute) // the next slot
+				write(4, 3, 4)
+				write(4, 1, 3)
+				write(2, 1)
+				if c.listed {
+					write(4, 1, 3, 4)
+				} else {
+					write(4, 1)
+				}
+				write(4, 2)
+				h.clock = h.clock.Add(10 * time.Minute)
+				r := h.compact(Options{Memory: memory, NoSnapshot: true})
+				if len(r.Merged) != c.made {
+					t.Errorf("%q were made, want %d", names(r.Merged), c.made)
+				}
+				last := replica.Pos{Timeline: 1, Tx: h.tx}
+				merged := 0
+				for _, s := range h.restores(h.only([]replica.Pos{last}), 1, last) {
+					if s.Kind == "merged" {
+						merged++
+					}
+				}
+				if merged != c.made {
+					t.Errorf("%d of the objects that lead there are merged", merged)
+				}
+			})
+		}
+	}
+}
