@@ -30,6 +30,7 @@ var recipes = []recipe{
 	{name: "outages with a short log", nature: plain, prepare: written, job: func(j *job) {
 		j.RingBytes, j.MaxWAL, j.CheckpointBytes, j.Steps, j.Store.OffMS = 1<<20, 1<<20, 1<<20, 100, 100
 	}},
+	{name: "closed and opened again in an outage", nature: plain, job: func(j *job) { j.Store.Offline = true }},
 	{name: "a store that fails", nature: plain, job: func(j *job) { j.Store.Faults = 0.5 }},
 	{name: "the first snapshot's acknowledgement is lost", nature: plain, job: func(j *job) { j.Store.LostSnapshot = true }},
 	{name: "a rollback journal", nature: journal, job: func(j *job) { j.RingBytes = 1 << 20 }},
