@@ -43,7 +43,8 @@ func (cfg RollForwardConfig) confirmedEnd(ctx context.Context) (*confirmedEnd, e
 	if end.pos.IsZero() || end.pos.Tx == 0 {
 		return nil, nil
 	}
-	if err := end.extend(ctx, cfg.Store, rep.ID, all); err != nil {
+	isOurs := func(o origin) bool { return wasSent(all, o) || cfg.weakness == rollsByWriter }
+	if err := end.extend(ctx, cfg.Store, rep.ID, isOurs); err != nil {
 		return nil, err
 	}
 	if end.legs, err = replica.Lineage(ctx, cfg.Store, end.pos); err != nil {
@@ -79,7 +80,9 @@ func (e *confirmedEnd) learn(dir string, id segment.ID, all *[]sent) error {
 }
 
 // extend moves the end over segments of ours whose acknowledgement never came.
-func (e *confirmedEnd) extend(ctx context.Context, s store.Store, id segment.ID, all []sent) error {
+func (e *confirmedEnd) extend(
+	ctx context.Context, s store.Store, id segment.ID, isOurs func(origin) bool,
+) error {
 	for range sentKept {
 		o, err := s.Stat(ctx, segment.LogName(e.pos.Timeline, e.pos.Tx+1))
 		if errors.Is(err, store.ErrNotExist) {
@@ -95,7 +98,7 @@ func (e *confirmedEnd) extend(ctx context.Context, s store.Store, id segment.ID,
 		if err != nil {
 			return err
 		}
-		if info.Replica != id || info.Before != e.after || !wasSent(all, endOf(info)) {
+		if info.Replica != id || info.Before != e.after || !isOurs(endOf(info)) {
 			return nil
 		}
 		e.pos, e.after, e.place = replica.Pos{Timeline: info.Timeline, Tx: info.Last}, info.After, info.Place

@@ -46,6 +46,8 @@ type RollForwardConfig struct {
 	// Restore rebuilds a point as a new file, verified. It is needed where single pages don't lead to the point: behind a change of the
 	// page size, or a timeline that begins with a snapshot.
 	Restore func(ctx context.Context, pos replica.Pos, path string) error
+
+	weakness weakness // sound, but in tests
 }
 
 // RolledForward is what RollForward did.

@@ -82,6 +82,8 @@ type Config struct {
 	// Judgement is how the database came to be what it was then. While it is at an earlier point than its replica, and a loss of power
 	// has brought it there, nothing is shipped until it is written; else it goes on from that point at once.
 	Judgement Judgement
+
+	weakness weakness // sound, but in tests
 }
 
 func (c *Config) validate() error {

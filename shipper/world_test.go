@@ -250,6 +250,11 @@ func (w *world) replay() ([]segment.Tx, error) {
 
 // replayTo replays the history of a position.
 func (w *world) replayTo(ctx context.Context, end replica.Pos) (*replayer, error) {
+	return w.replayEach(ctx, end, nil)
+}
+
+// replayEach is replayTo; each, which may be nil, is called after every transaction.
+func (w *world) replayEach(ctx context.Context, end replica.Pos, each func(replica.Pos, image)) (*replayer, error) {
 	legs, err := replica.Lineage(ctx, w.store, end)
 	if err != nil {
 		return nil, err
@@ -258,7 +263,7 @@ func (w *world) replayTo(ctx context.Context, end replica.Pos) (*replayer, error
 	if err != nil {
 		return nil, err
 	}
-	r := &replayer{w: w, hasher: pagesum.NewHasher(rep.Key), table: pagesum.New()}
+	r := &replayer{w: w, hasher: pagesum.NewHasher(rep.Key), table: pagesum.New(), each: each}
 	for _, leg := range legs {
 		for _, prefix := range []string{segment.SnapshotPrefix(leg.Timeline), segment.LogPrefix(leg.Timeline)} {
 			for o, err := range w.store.List(ctx, prefix, "") {
@@ -269,6 +274,9 @@ func (w *world) replayTo(ctx context.Context, end replica.Pos) (*replayer, error
 				if err == nil && n.First <= leg.Last {
 					err = r.object(o.Name, leg.Last)
 				}
+				if err != nil && w.isClose(o) {
+					break // the next timeline isn't there, or not yet
+				}
 				if err != nil {
 					return nil, fmt.Errorf("%s: %w", o.Name, err)
 				}
@@ -276,6 +284,12 @@ func (w *world) replayTo(ctx context.Context, end replica.Pos) (*replayer, error
 		}
 	}
 	return r, nil
+}
+
+// isClose says whether an object ends the log of its timeline.
+func (w *world) isClose(o store.Object) bool {
+	_, _, err := replica.Inspect(context.Background(), w.store, o)
+	return errors.As(err, new(*replica.ClosedError))
 }
 
 // replayer is the oracle's restore: slow and simple.
@@ -287,6 +301,7 @@ type replayer struct {
 	at       uint64
 	txs      []segment.Tx
 	timeline uint32 // of the last of txs
+	each     func(replica.Pos, image)
 }
 
 func (r *replayer) object(name string, last uint64) error {
@@ -362,5 +377,8 @@ func (r *replayer) transaction(d *segment.Decoder, t segment.Tx, h segment.Heade
 	}
 	r.at, r.timeline = t.Number, h.Timeline
 	r.txs = append(r.txs, t)
+	if r.each != nil {
+		r.each(replica.Pos{Timeline: h.Timeline, Tx: t.Number}, r.pages)
+	}
 	return nil
 }

@@ -18,7 +18,7 @@ type suite struct {
 
 var suites = []suite{
 	{"./vfs", "^(TestCaptureRandom|TestHoldFaults|TestReplicasAtRandom|TestAcknowledgementOracle)$", false},
-	{"./shipper", "^(TestRandomWorkload|TestClonesAreFenced|TestClonesRace)$", true},
+	{"./shipper", "^(TestRandomWorkload|TestHosts|TestClonesAreFenced|TestClonesRace)$", true},
 	{"./compaction", "^TestModel$", true},
 	{"./internal/segment", "^(TestDeltaProperties|TestObjectProperties|TestAppendDeltaOddLengths)$", true},
 }
