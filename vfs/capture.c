@@ -149,6 +149,17 @@ void seawalNoteLocked(SeawalTail *p){
   pthread_mutex_unlock(&p->pTap->mutex);
 }
 
+/* The connection has the file to itself (locking_mode=EXCLUSIVE) and writes the log without WAL_WRITE_LOCK. From here on nobody may
+** compare the wal-index with what was published: of a log that begins it tells nothing before the first commit, and would make
+** a log of somebody else of it. */
+void seawalNoteUnlocked(SeawalTail *p){
+  if( p->isUnlocked ) return;
+  p->isUnlocked = 1;
+  pthread_mutex_lock(&p->pTap->mutex);
+  p->pTap->pUnlocked = p;
+  pthread_mutex_unlock(&p->pTap->mutex);
+}
+
 /* Tells Go that there is something to do. The descriptor does not block; a full pipe
 ** means that it has been told already. */
 void seawalSignalGo(SeawalTap *pTap, char c){
@@ -478,8 +489,6 @@ static void noteUnlockedWrite(SeawalTail *p, const u8 *a, int nByte, i64 iOfst){
   SeawalTap *pTap = p->pTap;
   int isPage = p->isHeader && iOfst==p->iHold+WAL_FRAME_HDRSIZE && nByte>=512;
   pthread_mutex_lock(&pTap->mutex);
-  p->pMain->isUnlocked = 1;
-  pTap->pUnlocked = p->pMain;
   if( isPage && nByte+WAL_FRAME_HDRSIZE<=HOLD_MAX ){
     memcpy(&pTap->aHold[WAL_FRAME_HDRSIZE], a, (size_t)nByte);
     captureUnlockedLocked(pTap, nByte, p->iHold);

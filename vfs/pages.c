@@ -71,14 +71,10 @@ void seawalNoteFrame(SeawalTail *p, const u8 *a, int nByte, i64 iOfst){
   SeawalTap *pTap = p->pTap;
   i64 szSlot = slotSize(pTap);
   i64 iIn = iOfst>=WAL_HDRSIZE ? (iOfst-WAL_HDRSIZE)%szSlot : 0;
+  if( p->pMain && !p->pMain->isWriter ) seawalNoteUnlocked(p->pMain);
   if( iOfst==0 && nByte==WAL_HDRSIZE ) return;
   if( pTap->szPage && iIn>=WAL_FRAME_HDRSIZE && iIn+nByte<=szSlot && nByte!=WAL_FRAME_HDRSIZE ) return;   /* of a page */
   pthread_mutex_lock(&pTap->mutex);
-  if( p->pMain && !p->pMain->isWriter ){
-    /* locking_mode=EXCLUSIVE: its transaction is open from here on. */
-    p->pMain->isUnlocked = 1;
-    pTap->pUnlocked = p->pMain;
-  }
   if( pTap->szPage && iOfst>=WAL_HDRSIZE && iIn==0 && nByte>=4 && nByte<=szSlot ) seawalMarkLocked(pTap, get4(a));
   else seawalMarkAllLocked(pTap);
   pthread_mutex_unlock(&pTap->mutex);

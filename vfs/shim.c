@@ -335,6 +335,7 @@ static int mainLock(sqlite3_file *pFile, int eLock){
   }
   rc = ORIGFILE(pFile)->xLock(pFile, eLock);
   if( rc==SQLITE_BUSY && !isClosing(p, eLock) ) rc = lockWithoutUs(pFile, eLock);
+  if( rc==SQLITE_OK && eLock==SQLITE_LOCK_EXCLUSIVE ) p->isWhole = 1;
   return rc;
 }
 
@@ -357,6 +358,8 @@ static int mainUnlock(sqlite3_file *pFile, int eLock){
     seawalEndJournal(pFile);   /* no COMMIT_PHASETWO came */
   }
   p->isLeaving = 0;
+  p->isWhole = 0;
+  seawalNoteLocked(p);
   rc = ORIGFILE(pFile)->xUnlock(pFile, eLock);
   if( eLock<p->eLocked ) noteLocked(p, eLock);
   if( p->isAutoLent ){
@@ -616,7 +619,8 @@ static int mainShmLock(sqlite3_file *pFile, int iSlot, int n, int flags){
   SeawalTail *p = TAIL(pFile);
   SeawalTap *pTap = p->pTap;
   int rc;
-  seawalNoteLocked(p);
+  if( p->isWhole && p->pWal && (flags & SQLITE_SHM_UNLOCK) ) seawalNoteUnlocked(p);   /* the last lock that it has goes */
+  else seawalNoteLocked(p);
   if( iSlot==WAL_WRITE_LOCK && n==1 && (flags & SQLITE_SHM_EXCLUSIVE) ){
     return mainWriteLock(pFile, flags);
   }

@@ -130,6 +130,7 @@ struct SeawalTail {
   int isAutoOff;             /* wal_autocheckpoint was set to 0 */
   int isAutoLent;            /* and is on while the connection is EXCLUSIVE */
   int isHooked;              /* attachedHook() is its wal hook in place of it */
+  int isWhole;               /* of the application's: it has the EXCLUSIVE lock on the file */
   int isUnlocked;            /* it is SeawalTap.pUnlocked */
   int nUnlocked;             /* WAL writes without WAL_WRITE_LOCK since the last commit */
   int isJournal;             /* pages of a rollback-journal transaction were captured */
@@ -364,6 +365,7 @@ int seawalReadCounter(sqlite3_file *pFile, u32 *piCounter);
 void seawalSignalGo(SeawalTap*, char c);
 void seawalNoteMapped(SeawalTail*, const volatile u8 *aShm);
 void seawalNoteJournalLocked(SeawalTail*, int isJournal);
+void seawalNoteUnlocked(SeawalTail*);
 void seawalNoteLocked(SeawalTail*);
 int seawalNoteOpened(SeawalTap*);
 int seawalStatCompanion(const SeawalTap*, const char *zSuffix, struct stat *pOut);
