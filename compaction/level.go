@@ -14,7 +14,6 @@ import (
 	"seawal/internal/pagesum"
 	"seawal/internal/replica"
 	"seawal/internal/segment"
-	"seawal/internal/wal"
 	"seawal/store"
 )
 
@@ -122,14 +121,14 @@ func (l *leveller) read(ctx context.Context, ahead *replica.Ahead, p piece) (err
 	defer func() { err = errors.Join(err, in.Close()) }()
 	d, err := segment.NewDecoder(in)
 	if err != nil {
-		return blame(p.Name, err)
+		return replica.InObject(p.Name, err)
 	}
 	if err := l.checkHeader(p, d.Header()); err != nil {
-		return blame(p.Name, err)
+		return replica.InObject(p.Name, err)
 	}
 	if h := d.Header(); h.First == l.at+1 {
 		if l.state != nil && l.state.sum != h.Before {
-			return blame(p.Name, &segment.CorruptError{Err: fmt.Errorf("checksum of the database before transaction %d is %v, %s ends with %v", h.First, h.Before, l.state.in, l.state.sum)})
+			return replica.InObject(p.Name, &segment.CorruptError{Err: fmt.Errorf("checksum of the database before transaction %d is %v, %s ends with %v", h.First, h.Before, l.state.in, l.state.sum)})
 		}
 		if l.state == nil {
 			l.state = &state{h.Before, math.MaxUint32, p.Name}
@@ -145,7 +144,7 @@ func (l *leveller) read(ctx context.Context, ahead *replica.Ahead, p piece) (err
 			return nil
 		}
 		if err != nil {
-			return blame(p.Name, err)
+			return replica.InObject(p.Name, err)
 		}
 		last := min(p.last, l.until)
 		switch {
@@ -153,14 +152,14 @@ func (l *leveller) read(ctx context.Context, ahead *replica.Ahead, p piece) (err
 			return nil
 		case tx.Number <= l.at:
 			if err := skip(d); err != nil {
-				return blame(p.Name, err)
+				return replica.InObject(p.Name, err)
 			}
 			if tx.Number == l.at {
 				l.state = &state{d.TxEnd(), tx.PageCount, p.Name}
 			}
 			continue
 		case tx.Number-tx.Span != l.at:
-			return blame(p.Name, &segment.CorruptError{Err: fmt.Errorf("transaction %d follows %d", tx.Number, l.at)})
+			return replica.InObject(p.Name, &segment.CorruptError{Err: fmt.Errorf("transaction %d follows %d", tx.Number, l.at)})
 		}
 		if err := l.transaction(ctx, d, tx, p.Name); err != nil {
 			return err
@@ -170,9 +169,10 @@ func (l *leveller) read(ctx context.Context, ahead *replica.Ahead, p piece) (err
 }
 
 func (l *leveller) checkHeader(p piece, h segment.Header) error {
+	if err := replica.Matches(p.name, h); err != nil {
+		return err
+	}
 	switch {
-	case h.Kind != p.name.Kind || h.Timeline != p.name.Timeline || h.First != p.name.First:
-		return &segment.CorruptError{Err: fmt.Errorf("it is a %v of timeline %d from transaction %d on, not what its name says", h.Kind, h.Timeline, h.First)}
 	case h.Replica != l.replica.ID:
 		return &segment.CorruptError{Err: fmt.Errorf("it belongs to replica %v, not to %v", h.Replica, l.replica.ID)}
 	case h.PageSize != l.pageSize:
@@ -220,14 +220,14 @@ func (l *leveller) transaction(ctx context.Context, d *segment.Decoder, tx segme
 			break
 		}
 		if err != nil {
-			return blame(object, err)
+			return replica.InObject(object, err)
 		}
 		if err := l.cur.page(&p); err != nil {
-			return blame(object, err)
+			return replica.InObject(object, err)
 		}
 	}
 	tx.After = d.TxEnd()
-	l.cur.end(tx, wal.Place{})
+	l.cur.end(tx)
 	if l.cur.isExpressible() {
 		l.cur.clean = tx.Number
 	}
@@ -251,8 +251,7 @@ func slotOf(at int64, width time.Duration) int64 {
 	return slot
 }
 
-// isOver says that no more transactions are to be expected in a slot. A timeline that was left has no more at all, but when
-// the one that goes on is not known to be in use its writer may be late; so it has to wait, too.
+// isOver says that no more transactions are to be expected in a slot.
 func (l *leveller) isOver(slot int64) bool {
 	return l.whole || slot < slotOf(l.now.Add(-settle).UnixNano(), l.width)
 }
@@ -363,19 +362,9 @@ func proven(ctx context.Context, s store.Store, name string) (info segment.Info,
 		_, err = d.NextTx()
 	}
 	if err != io.EOF {
-		return info, blame(name, err)
+		return info, replica.InObject(name, err)
 	}
 	return d.Info(), nil
-}
-
-// blame says which object an error is about.
-func blame(name string, err error) error {
-	var c *segment.CorruptError
-	if errors.As(err, &c) {
-		c.Object = name
-		return err
-	}
-	return fmt.Errorf("read segment %s: %w", name, err)
 }
 
 // progress is up to which transaction a timeline was merged to a level, or to a higher one.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"slices"
@@ -32,10 +33,9 @@ type merger struct {
 	used  int                   // bytes of images in pages
 	runs  []*run                // older first
 
-	last   segment.Tx // with After
-	place  wal.Place
-	number int // of transactions
-	bare   bare
+	last  segment.Tx // with After
+	place wal.Place  // behind last; zero: not known
+	bare  bare
 }
 
 // pageState is what the transactions of one run do to a page.
@@ -118,11 +118,8 @@ func (s *pageState) apply(p *segment.Page) error {
 	return nil
 }
 
-// end ends a transaction. place is where the WAL stood behind it, zero when that isn't known.
-func (m *merger) end(tx segment.Tx, place wal.Place) {
-	m.last, m.place = tx, place
-	m.number++
-}
+// end ends a transaction.
+func (m *merger) end(tx segment.Tx) { m.last, m.place = tx, wal.Place{} }
 
 // isExpressible says whether a merged segment can say what was composed so far. It can't where the database shrank and grew
 // again, and a page in between is not listed: whoever applies the segment would keep the page that there was before.
@@ -149,11 +146,6 @@ func (m *merger) write(w io.Writer) (segment.Info, error) {
 // each yields the pages of all runs, composed, in ascending order. A page is valid until f returns.
 func (m *merger) each(f func(segment.Page) error) error {
 	readers := make([]pageSource, 0, len(m.runs)+1)
-	defer func() {
-		for _, r := range readers {
-			r.close()
-		}
-	}()
 	for _, r := range m.runs {
 		in, err := r.open(m.header.PageSize, len(m.runs))
 		if err != nil {
@@ -162,7 +154,7 @@ func (m *merger) each(f func(segment.Page) error) error {
 		readers = append(readers, in)
 	}
 	readers = append(readers, newMemoryRun(m.pages))
-	c := composer{pageSize: m.header.PageSize, low: m.bare.low, delta: make([]byte, 0, m.header.PageSize)}
+	c := composer{low: m.bare.low, image: make([]byte, m.header.PageSize), delta: make([]byte, 0, m.header.PageSize)}
 	for {
 		least := uint32(math.MaxUint32)
 		for _, r := range readers {
@@ -193,18 +185,12 @@ func (m *merger) spillPages() error {
 		return err
 	}
 	m.runs = append(m.runs, r)
-	source := newMemoryRun(m.pages)
-	for page := source.page(); page != math.MaxUint32; page = source.page() {
-		s := source.state()
-		if err := r.add(page, s.full, s.image, s.sum); err != nil {
+	for _, page := range slices.Sorted(maps.Keys(m.pages)) {
+		s := m.pages[page]
+		if err := r.add(page, s); err != nil {
 			return err
 		}
-		if err := source.next(); err != nil {
-			return err
-		}
-	}
-	for page, p := range m.pages {
-		m.drop(page, p)
+		m.drop(page, s)
 	}
 	return r.flush()
 }
@@ -217,7 +203,7 @@ func (m *merger) joinRuns() error {
 	}
 	in := m.pages
 	m.pages = nil
-	err = m.each(func(p segment.Page) error { return all.addPage(p) })
+	err = m.each(all.put)
 	m.pages = in
 	if err == nil {
 		err = all.flush()
@@ -225,15 +211,13 @@ func (m *merger) joinRuns() error {
 	if err != nil {
 		return errors.Join(err, all.close())
 	}
-	err = m.closeRuns()
+	err = m.close()
 	m.runs = []*run{all}
 	return err
 }
 
 // close gives back the files.
-func (m *merger) close() error { return m.closeRuns() }
-
-func (m *merger) closeRuns() error {
+func (m *merger) close() error {
 	var errs []error
 	for _, r := range m.runs {
 		errs = append(errs, r.close())
@@ -244,17 +228,13 @@ func (m *merger) closeRuns() error {
 
 // composer composes what several runs have of a page.
 type composer struct {
-	pageSize int
-	low      uint32 // pages behind it didn't exist at some moment: what comes first of them begins with zeros
-	delta    []byte
-	image    []byte
+	low   uint32 // pages behind it didn't exist at some moment: what comes first of them begins with zeros
+	image []byte // of a page
+	delta []byte
 }
 
 // compose takes a page from all sources that stand at it.
 func (c *composer) compose(page uint32, sources []pageSource) (segment.Page, error) {
-	if c.image == nil {
-		c.image = make([]byte, c.pageSize)
-	}
 	clear(c.image)
 	s := pageState{image: c.image, full: page > c.low}
 	for _, r := range sources {
@@ -268,15 +248,9 @@ func (c *composer) compose(page uint32, sources []pageSource) (segment.Page, err
 			return segment.Page{}, err
 		}
 	}
-	if !s.full {
-		var ok bool
-		// A delta that is as long as the page saves nothing, but the image isn't known: it is stored all the same.
-		if c.delta, ok = segment.AppendDelta(c.delta[:0], zeroPage[:c.pageSize], c.image, math.MaxInt); !ok {
-			return segment.Page{}, fmt.Errorf("page %d: the composed delta doesn't fit", page)
-		}
-		return segment.Page{Number: page, Kind: segment.Delta, Data: c.delta, Sum: s.sum}, nil
-	}
-	return segment.Page{Number: page, Kind: segment.Full, Data: c.image, Sum: s.sum}, nil
+	p, delta, err := s.page(page, c.delta)
+	c.delta = delta
+	return p, err
 }
 
 // zeroPage is read only.
@@ -342,7 +316,6 @@ type pageSource interface {
 	page() uint32 // that the source stands at; math.MaxUint32 behind the last one
 	applyTo(s *pageState) error
 	next() error
-	close()
 }
 
 // memoryRun is the run in memory.
@@ -352,12 +325,7 @@ type memoryRun struct {
 }
 
 func newMemoryRun(pages map[uint32]*pageState) *memoryRun {
-	r := &memoryRun{pages: pages, order: make([]uint32, 0, len(pages))}
-	for page := range pages {
-		r.order = append(r.order, page)
-	}
-	slices.Sort(r.order)
-	return r
+	return &memoryRun{pages: pages, order: slices.Sorted(maps.Keys(pages))}
 }
 
 func (r *memoryRun) page() uint32 {
@@ -367,11 +335,8 @@ func (r *memoryRun) page() uint32 {
 	return r.order[0]
 }
 
-func (r *memoryRun) state() *pageState { return r.pages[r.order[0]] }
-
 func (r *memoryRun) applyTo(s *pageState) error {
-	p := r.state()
-	s.add(p.full, p.image, p.sum)
+	s.add(r.pages[r.order[0]])
 	return nil
 }
 
@@ -379,5 +344,3 @@ func (r *memoryRun) next() error {
 	r.order = r.order[1:]
 	return nil
 }
-
-func (r *memoryRun) close() {}

@@ -47,29 +47,24 @@ func (m *merger) newRun() (*run, error) {
 }
 
 // add appends a page: its image, or the XOR of two.
-func (r *run) add(page uint32, full bool, image []byte, sum pagesum.Sum) error {
-	if full {
-		return r.put(page, segment.Full, image, sum)
+func (r *run) add(page uint32, s *pageState) (err error) {
+	var p segment.Page
+	if p, r.delta, err = s.page(page, r.delta); err != nil {
+		return fmt.Errorf("put pages aside: %w", err)
 	}
-	var ok bool
-	if r.delta, ok = segment.AppendDelta(r.delta[:0], zeroPage[:len(image)], image, math.MaxInt); !ok {
-		return fmt.Errorf("put page %d aside: the delta doesn't fit", page)
-	}
-	return r.put(page, segment.Delta, r.delta, sum)
+	return r.put(p)
 }
 
-func (r *run) addPage(p segment.Page) error { return r.put(p.Number, p.Kind, p.Data, p.Sum) }
-
-func (r *run) put(page uint32, kind segment.PageKind, data []byte, sum pagesum.Sum) error {
+func (r *run) put(p segment.Page) error {
 	var head [runHead]byte
-	binary.LittleEndian.PutUint32(head[0:], page)
-	head[4] = byte(kind)
-	binary.LittleEndian.PutUint64(head[5:], uint64(sum))
-	binary.LittleEndian.PutUint32(head[13:], uint32(len(data)))
+	binary.LittleEndian.PutUint32(head[0:], p.Number)
+	head[4] = byte(p.Kind)
+	binary.LittleEndian.PutUint64(head[5:], uint64(p.Sum))
+	binary.LittleEndian.PutUint32(head[13:], uint32(len(p.Data)))
 	if _, err := r.out.Write(head[:]); err != nil {
 		return fmt.Errorf("put pages aside: %w", err)
 	}
-	if _, err := r.out.Write(data); err != nil {
+	if _, err := r.out.Write(p.Data); err != nil {
 		return fmt.Errorf("put pages aside: %w", err)
 	}
 	return nil
@@ -136,15 +131,26 @@ func (r *runReader) applyTo(s *pageState) error {
 	return s.apply(&segment.Page{Number: r.number, Kind: r.kind, Data: r.data, Sum: r.sum})
 }
 
-func (r *runReader) close() {}
-
-// add makes an image, or the XOR of two, what comes after s.
-func (s *pageState) add(full bool, image []byte, sum pagesum.Sum) {
-	s.sum = sum
-	if full {
-		copy(s.image, image)
+// add makes next what comes after s.
+func (s *pageState) add(next *pageState) {
+	s.sum = next.sum
+	if next.full {
+		copy(s.image, next.image)
 		s.full = true
 		return
 	}
-	subtle.XORBytes(s.image, s.image, image)
+	subtle.XORBytes(s.image, s.image, next.image)
+}
+
+// page is s as a segment has it. delta is memory for it, which is returned.
+func (s *pageState) page(number uint32, delta []byte) (segment.Page, []byte, error) {
+	if s.full {
+		return segment.Page{Number: number, Kind: segment.Full, Data: s.image, Sum: s.sum}, delta, nil
+	}
+	// A delta that is as long as the page saves nothing, but the image isn't known: it is stored all the same.
+	delta, ok := segment.AppendDelta(delta[:0], zeroPage[:len(s.image)], s.image, math.MaxInt)
+	if !ok {
+		return segment.Page{}, delta, fmt.Errorf("page %d: the composed delta doesn't fit", number)
+	}
+	return segment.Page{Number: number, Kind: segment.Delta, Data: delta, Sum: s.sum}, delta, nil
 }

@@ -223,7 +223,7 @@ func (w *walk) apply(ahead *Ahead, o store.Object, n segment.Name, last uint64) 
 	ended, err := w.decode(in, n, last)
 	in.Close() // read only; and before another request: with store.Limits.Concurrent there may be no other one
 	if err != nil {
-		return inObject(o.Name, err)
+		return InObject(o.Name, err)
 	}
 	if w.strict && !ended {
 		if _, _, err := Inspect(w.ctx, w.s, o); err != nil {

@@ -32,7 +32,7 @@ func inspectClose(r *objectReader) error {
 	case err != nil:
 		return err
 	case !ok:
-		return inObject(r.o.Name, &segment.CorruptError{Err: errors.New("it is a close, and not as it must be")})
+		return InObject(r.o.Name, &segment.CorruptError{Err: errors.New("it is a close, and not as it must be")})
 	}
 	return &ClosedError{c}
 }

@@ -158,7 +158,7 @@ func sumInLog(ctx context.Context, s store.Store, o store.Object, n segment.Name
 	defer in.Close() // read only
 	d, err := segment.NewDecoder(in)
 	if err == nil {
-		err = matches(n, d.Header())
+		err = Matches(n, d.Header())
 	}
 	var t segment.Tx
 	for err == nil && t.Number < tx {
@@ -172,7 +172,7 @@ func sumInLog(ctx context.Context, s store.Store, o store.Object, n segment.Name
 		err = d.NextPage(&p)
 	}
 	if err != io.EOF {
-		return 0, inObject(o.Name, err)
+		return 0, InObject(o.Name, err)
 	}
 	return d.TxEnd(), nil
 }

@@ -73,29 +73,29 @@ func inspectTail(r *objectReader) (segment.Name, segment.Info, error) {
 	}
 	info, err := segment.ReadInfo(r, r.o.Size)
 	if err != nil {
-		return segment.Name{}, segment.Info{}, inObject(r.o.Name, err)
+		return segment.Name{}, segment.Info{}, InObject(r.o.Name, err)
 	}
 	if info.Kind == segment.Closing {
 		return segment.Name{}, segment.Info{}, inspectClose(r)
 	}
-	if err := matches(name, info.Header); err != nil {
-		return segment.Name{}, segment.Info{}, inObject(r.o.Name, err)
+	if err := Matches(name, info.Header); err != nil {
+		return segment.Name{}, segment.Info{}, InObject(r.o.Name, err)
 	}
 	if info.Last > MaxTx {
-		return segment.Name{}, segment.Info{}, inObject(r.o.Name, &segment.CorruptError{
+		return segment.Name{}, segment.Info{}, InObject(r.o.Name, &segment.CorruptError{
 			Err: fmt.Errorf("it ends with transaction %d, which is out of range", info.Last),
 		})
 	}
 	if name.Kind != segment.Log && info.Last != name.Last {
-		return segment.Name{}, segment.Info{}, inObject(r.o.Name, &segment.CorruptError{
+		return segment.Name{}, segment.Info{}, InObject(r.o.Name, &segment.CorruptError{
 			Err: fmt.Errorf("it ends with transaction %d, not with the one that its name says", info.Last),
 		})
 	}
 	return name, info, nil
 }
 
-// matches compares what a segment says it is with its name.
-func matches(n segment.Name, h segment.Header) error {
+// Matches compares what a segment says it is with its name.
+func Matches(n segment.Name, h segment.Header) error {
 	if h.Kind != n.Kind || h.Timeline != n.Timeline || h.First != n.First {
 		return &segment.CorruptError{Err: fmt.Errorf("it is a %v of timeline %d from transaction %d on, not what its name says",
 			h.Kind, h.Timeline, h.First)}
@@ -103,8 +103,8 @@ func matches(n segment.Name, h segment.Header) error {
 	return nil
 }
 
-// inObject says which object an error is about.
-func inObject(name string, err error) error {
+// InObject says which object an error is about.
+func InObject(name string, err error) error {
 	var c *segment.CorruptError
 	if errors.As(err, &c) {
 		c.Object = name

@@ -172,12 +172,12 @@ func (w *walk) snapshot(o store.Object) error {
 	}
 	x, err := segment.ReadIndex(r, info)
 	if err != nil {
-		return inObject(o.Name, err)
+		return InObject(o.Name, err)
 	}
 	w.table, w.at = pagesum.New(), info.Last
 	x.Sums(w.table.Set)
 	if got := w.table.Total(); got != info.After {
-		return inObject(o.Name, &segment.CorruptError{
+		return InObject(o.Name, &segment.CorruptError{
 			Offset: info.IndexOffset,
 			Err:    fmt.Errorf("checksum of the database is %v, its pages have %v", info.After, got),
 		})
@@ -253,7 +253,7 @@ func (w *walk) decode(in io.Reader, n segment.Name, last uint64) (ended bool, er
 		return false, err
 	}
 	h := d.Header()
-	if err := matches(n, h); err != nil {
+	if err := Matches(n, h); err != nil {
 		return false, err
 	}
 	if h.First == w.at+1 && h.Before != w.table.Total() {

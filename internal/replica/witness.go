@@ -17,7 +17,7 @@ func (w *walk) testify(snapshot store.Object, pos Pos) error {
 	if err != nil || witness == "" || sum == w.table.Total() {
 		return err
 	}
-	return inObject(snapshot.Name, &segment.CorruptError{
+	return InObject(snapshot.Name, &segment.CorruptError{
 		Err: fmt.Errorf("it says that the database has checksum %v after transaction %d, and the log has %v (%s)", w.table.Total(), pos.Tx, sum, witness),
 	})
 }
