@@ -67,11 +67,7 @@ func (a *app) fail(err error, asJSON bool) int {
 	}
 	f := classify(err)
 	if asJSON {
-		if werr := a.JSON(struct {
-			Error failure `json:"error"`
-		}{f}); werr != nil {
-			a.Complain("%v", werr)
-		}
+		a.Failure(f)
 		return f.Exit
 	}
 	a.Complain("%s", f.Message)

@@ -11,7 +11,7 @@ import (
 
 // run does what the request asks for.
 func (a *app) run(ctx context.Context, r *request) error {
-	failed := func(f store.Failure) { a.Complain("%s %s: %v; trying again", f.Op, f.Name, f.Err) }
+	failed := a.TryingAgain
 	if r.json {
 		failed = nil
 	}

@@ -110,10 +110,6 @@ func (a *app) fail(err error, asJSON bool) int {
 		a.Complain("%s", f.Message)
 		return f.Exit
 	}
-	if err := a.JSON(struct {
-		Error failure `json:"error"`
-	}{f}); err != nil {
-		a.Complain("%v", err)
-	}
+	a.Failure(f)
 	return f.Exit
 }

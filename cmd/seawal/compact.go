@@ -51,7 +51,7 @@ func (a *app) compactCommand() *cobra.Command {
 }
 
 func (a *app) compact(ctx context.Context, url string, f compactFlags) error {
-	failed := func(f store.Failure) { a.Complain("%s %s: %v; trying again", f.Op, f.Name, f.Err) }
+	failed := a.TryingAgain
 	if a.json {
 		failed = nil
 	}

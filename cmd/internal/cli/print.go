@@ -9,6 +9,8 @@ import (
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"seawal/store"
 )
 
 // Printer writes what a command has to say.
@@ -43,6 +45,20 @@ func (p *Printer) Text(text string) error {
 // Complain writes a line to the errors.
 func (p *Printer) Complain(format string, args ...any) {
 	fmt.Fprintln(p.Err, p.Command+":", printable(fmt.Sprintf(format, args...), textEscape))
+}
+
+// Failure writes an error as JSON: {"error": f}.
+func (p *Printer) Failure(f any) {
+	if err := p.JSON(struct {
+		Error any `json:"error"`
+	}{f}); err != nil {
+		p.Complain("%v", err)
+	}
+}
+
+// TryingAgain tells of a request that failed and is repeated.
+func (p *Printer) TryingAgain(f store.Failure) {
+	p.Complain("%s %s: %v; trying again", f.Op, f.Name, f.Err)
 }
 
 // Word is text from the replica in the middle of a line.
